@@ -1,0 +1,59 @@
+"""What every job shares: the path to the package, one Ray, one last line of JSON, three exit codes.
+
+`python jobs/NAME.py` and `ray job submit --working-dir . -- python jobs/NAME.py` run the same script; in the second
+case nothing is installed, so the package is found next to this folder.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "platform"))
+
+Main = Callable[[argparse.Namespace], dict[str, Any]]
+
+
+def parser(description: str, example: str) -> argparse.ArgumentParser:
+    """Return a parser whose help shows an example."""
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=f"example:\n  {example}\n\nURIs are paths, file:///… or s3://bucket/prefix (AWS_ENDPOINT_URL_S3, "
+        "AWS_ACCESS_KEY_ID, … as usual).\nThe last line printed is one JSON object. "
+        "Exit status: 0 done, 1 failed, 2 bad arguments.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
+    """Run a job to its end and exit with its status."""
+    from rhoray.core.errors import RhoRayError
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    for chatty in ("ray", "aiobotocore", "botocore", "matplotlib", "fsspec"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        summary = _on_ray(main, args) if on_ray else main(args)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is kept, the same command goes on from there")
+    except RhoRayError as error:
+        sys.exit(f"failed: {error}")
+    except Exception as error:  # noqa: BLE001 - the last resort: one line for a user, the rest on request
+        if os.environ.get("RHORAY_DEBUG"):
+            traceback.print_exc()
+        reason = str(error).strip().splitlines() or [""]
+        sys.exit(f"failed: {type(error).__name__}: {reason[-1]} (RHORAY_DEBUG=1 shows where)")
+    print(json.dumps(summary))
+
+
+def _on_ray(main: Main, args: argparse.Namespace) -> dict[str, Any]:
+    from rhoray.pipeline.cluster import connect
+
+    with connect():
+        return main(args)

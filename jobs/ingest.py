@@ -1,0 +1,39 @@
+"""Ingest densities into a dataset of shards with a manifest (Ray Data)."""
+
+import argparse
+from typing import Any
+
+from _job import parser, run
+
+
+def arguments() -> argparse.Namespace:
+    """Read the flags."""
+    p = parser(__doc__ or "", "python jobs/ingest.py --source sample: --out data/densities/sample")
+    p.add_argument(
+        "--source",
+        required=True,
+        metavar="URI",
+        help="sample: (packaged), a dataset, or any prefix of CHGCAR, CHG or cube files (.gz, .bz2, .xz too)",
+    )
+    p.add_argument("--out", required=True, metavar="URI", help="the dataset to write")
+    p.add_argument("--labels", metavar="URI", help="CSV or Parquet with material_id and one column per target")
+    p.add_argument(
+        "--store",
+        choices=("compact", "grid"),
+        default="compact",
+        help="compact: band-limited on the smallest grid (about 30 kB each); grid: finished 128^3 frames (4 MB)",
+    )
+    p.add_argument("--limit", type=int, metavar="N", help="take only the first N")
+    p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
+    return p.parse_args()
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the job."""
+    from rhoray.pipeline.ingest import IngestConfig, ingest
+
+    return ingest(IngestConfig(**vars(args)))
+
+
+if __name__ == "__main__":
+    run(main, arguments())

@@ -1,0 +1,34 @@
+"""Predict every density of a source; the batch twin of the endpoint (Ray Data)."""
+
+import argparse
+from typing import Any
+
+from _job import parser, run
+
+
+def arguments() -> argparse.Namespace:
+    """Read the flags."""
+    p = parser(
+        __doc__ or "",
+        "python jobs/predict.py --bundle pretrained: --source chgcars/ --out predictions.csv",
+    )
+    p.add_argument("--bundle", required=True, metavar="URI", help="a bundle (from publish) or pretrained:")
+    p.add_argument(
+        "--source",
+        required=True,
+        metavar="URI",
+        help="whatever ingest reads: files, a dataset, sample:",
+    )
+    p.add_argument("--out", required=True, metavar="FILE", help=".csv or .parquet, a path or URI")
+    return p.parse_args()
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the job."""
+    from rhoray.pipeline.predict import predict
+
+    return predict(args.bundle, args.source, args.out)
+
+
+if __name__ == "__main__":
+    run(main, arguments())

@@ -1,0 +1,40 @@
+"""Train the autoencoder, data-parallel (Ray Train)."""
+
+import argparse
+from typing import Any
+
+from _job import parser, run
+
+
+def arguments() -> argparse.Namespace:
+    """Read the flags."""
+    p = parser(
+        __doc__ or "",
+        "python jobs/train_ae.py --data data/densities/sample --out data/runs/ae --epochs 3",
+    )
+    p.add_argument("--data", required=True, metavar="URI", help="a dataset of densities (from ingest)")
+    p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
+    p.add_argument(
+        "--recipe",
+        default="patch",
+        help="patch: RhoRay's own (default); paper: the network of arXiv:2605.07227",
+    )
+    p.add_argument("--frame", choices=("cell", "padded", "box"), help="default: the recipe's")
+    p.add_argument("--epochs", type=int, metavar="N", help="default: the recipe's")
+    p.add_argument("--workers", type=int, default=2, metavar="N", help="data-parallel workers (default 2)")
+    p.add_argument("--gpu", action="store_true", help="one GPU for each worker")
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run at --out")
+    return p.parse_args()
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the job."""
+    from rhoray.train.autoencoder import train_autoencoder
+    from rhoray.train.recipes import get_recipe
+
+    recipe = get_recipe(args.recipe, frame=args.frame, epochs=args.epochs)
+    return train_autoencoder(args.data, args.out, recipe, workers=args.workers, gpu=args.gpu, resume=args.resume)
+
+
+if __name__ == "__main__":
+    run(main, arguments())

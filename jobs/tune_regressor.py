@@ -1,0 +1,59 @@
+"""Search and fit regressors on latents, cross-validated by formula (Ray Tune)."""
+
+import argparse
+from typing import Any
+
+from _job import parser, run
+
+
+def arguments() -> argparse.Namespace:
+    """Read the flags."""
+    p = parser(
+        __doc__ or "",
+        "python jobs/tune_regressor.py --latents data/latents/sample@ae --target bulk_modulus shear_modulus "
+        "--model lightgbm --out data/runs/trees",
+    )
+    p.add_argument(
+        "--latents",
+        required=True,
+        metavar="URI",
+        help="a dataset of latents (from encode), labelled",
+    )
+    p.add_argument("--target", required=True, nargs="+", metavar="NAME", help="label columns to learn")
+    p.add_argument(
+        "--model",
+        required=True,
+        choices=("lightgbm", "xgboost"),
+        help="xgboost runs on xgboost_ray",
+    )
+    p.add_argument(
+        "--features",
+        default="latent,magpie,density",
+        metavar="A,B",
+        help="blocks: latent,magpie,density (default all)",
+    )
+    p.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried per target (default 20)")
+    p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
+    p.add_argument("--resume", action="store_true", help="go on with an interrupted search at --out")
+    return p.parse_args()
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the job."""
+    from rhoray.tune.search import SearchConfig, search_regressors
+
+    return search_regressors(
+        SearchConfig(
+            latents=args.latents,
+            targets=args.target,
+            out=args.out,
+            model=args.model,
+            features=args.features.split(","),
+            trials=args.trials,
+            resume=args.resume,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run(main, arguments())

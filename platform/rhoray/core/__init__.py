@@ -1,0 +1,1 @@
+"""Names, units, errors and storage that every other part shares."""

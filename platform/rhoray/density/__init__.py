@@ -1,0 +1,1 @@
+"""Charge densities: the value object, its readers and its frames."""

@@ -1,0 +1,61 @@
+"""Facts of a crystal that need a periodic table: formula, mass density, volume per atom, symmetry."""
+
+import functools
+import warnings
+
+import numpy as np
+from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from rhoray.core.errors import Impossible
+from rhoray.density.charge_density import ChargeDensity
+
+AMU_PER_A3_IN_G_PER_CM3 = 1.66053906660
+
+
+def composition_of(density: ChargeDensity) -> Composition:
+    """Return the cell's composition.
+
+    Raises:
+        Impossible: a species is no element.
+    """
+    return _composition(density.species)
+
+
+@functools.lru_cache(maxsize=4096)
+def _composition(species: tuple[str, ...]) -> Composition:
+    counts: dict[str, int] = {}
+    for symbol in species:
+        counts[symbol] = counts.get(symbol, 0) + 1
+    try:
+        return Composition(counts, strict=True)
+    except ValueError as error:
+        raise Impossible(f"unknown element among {sorted(counts)}") from error
+
+
+def reduced_formula(density: ChargeDensity) -> str:
+    """Return the formula in lowest terms, such as `Fe2O3`."""
+    return composition_of(density).reduced_formula
+
+
+def mass_density(density: ChargeDensity) -> float:
+    """Return g/cm3."""
+    return float(composition_of(density).weight) * AMU_PER_A3_IN_G_PER_CM3 / density.volume
+
+
+def volume_per_atom(density: ChargeDensity) -> float:
+    """Return cubic Angstrom per atom."""
+    return density.volume / density.n_atoms
+
+
+def structure_of(density: ChargeDensity) -> Structure:
+    """Return the crystal without its density."""
+    return Structure(Lattice(density.lattice), list(density.species), np.asarray(density.frac_coords))
+
+
+def crystal_system(density: ChargeDensity) -> str:
+    """Return `cubic`, `hexagonal`, … as spglib finds it at 0.01 A, or `unknown`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        system = SpacegroupAnalyzer(structure_of(density), symprec=0.01).get_crystal_system()
+    return system or "unknown"

@@ -1,0 +1,57 @@
+"""Pictures, as PNG bytes; drawn without a screen."""
+
+import io
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+DPI = 120
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def reconstruction_figure(expected: Float[np.ndarray, "n n n"], found: Float[np.ndarray, "n n n"], title: str) -> bytes:
+    """Return slices of a density, its reconstruction and their difference, e/A3.
+
+    The slice is the plane normal to c that holds the densest point.
+    """
+    plane = int(np.unravel_index(expected.argmax(), expected.shape)[2])
+    error = float(np.abs(found - expected).sum() / expected.sum())
+    figure = Figure(figsize=(11, 3.4))
+    axes = figure.subplots(1, 3)
+    top = float(np.quantile(expected[:, :, plane], 0.99))
+    spread = float(np.abs((found - expected)[:, :, plane]).max()) or 1.0
+    panels = (
+        ("density", expected, {"vmin": 0, "vmax": top, "cmap": "viridis"}),
+        ("decoded from the latent", found, {"vmin": 0, "vmax": top, "cmap": "viridis"}),
+        ("difference", found - expected, {"vmin": -spread, "vmax": spread, "cmap": "RdBu_r"}),
+    )
+    for axis, (name, values, colours) in zip(axes, panels, strict=True):
+        image = axis.imshow(values[:, :, plane].T, origin="lower", **colours)
+        axis.set(title=name, xticks=[], yticks=[], xlabel="a", ylabel="b")
+        figure.colorbar(image, ax=axis, label="e/A$^3$", shrink=0.85)
+    figure.suptitle(f"{title}: misplaced charge {100 * error:.2f} %", y=1.04)
+    return _png(figure)
+
+
+def parity_figure(
+    label: str,
+    unit: str,
+    expected: Float[np.ndarray, " n"],
+    found: Float[np.ndarray, " n"],
+    half_widths: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]],
+) -> bytes:
+    """Return predictions against reference values with their 90 % intervals."""
+    figure = Figure(figsize=(4.6, 4.4))
+    axis = figure.subplots()
+    axis.errorbar(expected, found, yerr=half_widths, fmt="o", ms=4, alpha=0.7, elinewidth=0.7)
+    ends = [min(expected.min(), found.min()), max(expected.max(), found.max())]
+    axis.plot(ends, ends, color="0.4", lw=1)
+    axis.set(xlabel=f"reference {label} ({unit})", ylabel=f"predicted {label} ({unit})")
+    axis.set_title(f"{len(expected)} crystals the model has not seen")
+    return _png(figure)

@@ -1,0 +1,1 @@
+"""What a regressor sees: named blocks of numbers."""

@@ -1,0 +1,133 @@
+"""The one way from a file to numbers; jobs, the endpoint and Python use this and nothing else.
+
+Example:
+    predictor = Predictor.load("pretrained:")
+    density = read_input(Path("CHGCAR").read_bytes())
+    print(predictor([density])[0])
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from rhoray.core.targets import get_target, with_derived
+from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.crystal import mass_density, volume_per_atom
+from rhoray.density.decompress import DEFAULT_LIMIT
+from rhoray.density.read import read_density
+from rhoray.features.block import feature_matrix
+from rhoray.features.registry import get_blocks
+from rhoray.inference.prediction import Prediction, PropertyPrediction
+from rhoray.models.frames import encode_densities
+from rhoray.registry.bundle import Bundle, load_bundle
+from rhoray.store.codec import to_compact
+
+Latents = Float[np.ndarray, "n 16 16 16 16"]
+
+
+def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
+    """Return the density of a file in the form in which training data are stored.
+
+    Args:
+        content: the file as it lies in storage, plain or as gz, bz2 or xz.
+        limit: most bytes after decompression.
+
+    Raises:
+        InputRefused: one of its children says why.
+    """
+    return to_compact(read_density(content, limit=limit))
+
+
+class Predictor:
+    """A bundle at work; stateless between calls, safe to share between threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @classmethod
+    def load(cls, uri: str) -> "Predictor":
+        """Load a bundle by URI; `pretrained:` is the packaged one.
+
+        Raises:
+            BundleError: absent, altered or incomplete.
+        """
+        return cls(load_bundle(uri))
+
+    @property
+    def card(self) -> dict:
+        """The bundle's card."""
+        return self.bundle.card
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.bundle.card["name"]
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self.bundle.card["version"]
+
+    @functools.cached_property
+    def _block_names(self) -> list[str]:
+        """Every block that some regressor or the domain check looks at, each once."""
+        wanted = [b for r in self.bundle.regressors.values() for b in r.about.blocks]
+        wanted += [label.split(".")[0] for label in self.bundle.domain.labels]
+        return list(dict.fromkeys(wanted))
+
+    def encode(self, densities: Sequence[ChargeDensity]) -> Latents:
+        """Return latents, float32."""
+        return encode_densities(self.bundle.autoencoder, densities)
+
+    def __call__(self, densities: Sequence[ChargeDensity]) -> list[Prediction]:
+        """Return one prediction per density."""
+        return self.predict(densities, self.encode(densities))
+
+    def predict(self, densities: Sequence[ChargeDensity], latents: Latents) -> list[Prediction]:
+        """Return one prediction per density whose latents are already there."""
+        if not densities:
+            return []
+        columns = self._features(densities, latents)
+        values = self._values(densities, columns)
+        intervals = {t: self.bundle.calibrations[t].interval(values[t]) for t in self.bundle.targets}
+        known = np.stack([columns[label] for label in self.bundle.domain.labels], axis=1)
+        out = []
+        for i, density in enumerate(densities):
+            reasons = self.bundle.domain.reasons(density, known[i])
+            properties = tuple(
+                PropertyPrediction(
+                    target,
+                    float(values[target][i]),
+                    float(intervals[target][0][i]),
+                    float(intervals[target][1][i]),
+                    self._unit(target),
+                )
+                for target in self.bundle.targets
+            )
+            out.append(Prediction(properties, not reasons, reasons))
+        return out
+
+    def _unit(self, target: str) -> str:
+        regressor = self.bundle.regressors.get(target)
+        return regressor.about.unit if regressor else get_target(target).unit
+
+    def _features(self, densities: Sequence[ChargeDensity], latents: Latents) -> dict[str, Float[np.ndarray, " n"]]:
+        blocks = get_blocks(self._block_names)
+        values = feature_matrix(blocks, densities, list(latents))
+        labels = [f"{block.name}.{label}" for block in blocks for label in block.labels]
+        return dict(zip(labels, values.T, strict=True))
+
+    def _values(
+        self, densities: Sequence[ChargeDensity], columns: dict[str, np.ndarray]
+    ) -> dict[str, Float[np.ndarray, " n"]]:
+        learned = {
+            target: regressor.predict(np.stack([columns[c] for c in regressor.about.labels], axis=1))
+            for target, regressor in self.bundle.regressors.items()
+        }
+        return with_derived(
+            learned,
+            np.array([mass_density(d) for d in densities]),
+            np.array([volume_per_atom(d) for d in densities]),
+        )

@@ -1,0 +1,1 @@
+"""What runs on one machine: a local S3 server and the demo."""

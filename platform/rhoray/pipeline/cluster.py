@@ -1,0 +1,85 @@
+"""Reach Ray: the cluster that RAY_ADDRESS or `ray job submit` names, else a local one that ends with the job."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray.data import DataContext
+
+import rhoray
+from rhoray.core.errors import ResourceError
+
+# What a worker needs to reach the same bucket as the driver. On a cluster with roles none of them is set.
+FORWARDED = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+NO_PROGRESS_TIMEOUT_S = 300
+BLOCK_BYTES = 32 * 2**20
+
+
+@contextlib.contextmanager
+def connect() -> Iterator[None]:
+    """Be connected to Ray inside the block; a cluster is left running, a local Ray is not."""
+    if ray.is_initialized():
+        yield
+        return
+    on_cluster = "RAY_ADDRESS" in os.environ
+    ray.init(
+        address=os.environ.get("RAY_ADDRESS"),
+        runtime_env=_runtime_env() if on_cluster else {},
+        logging_level=logging.WARNING,
+        **({} if on_cluster else {"include_dashboard": False}),
+    )
+    _configure_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _runtime_env() -> dict:
+    """Ship this very package to the workers, whatever is or is not installed there."""
+    package = Path(rhoray.__file__).parent
+    # Ray hands a relative PYTHONPATH or a temporary one to jobs; modules of its own are what reaches every node.
+    return {
+        "py_modules": [str(package)],
+        "excludes": ["**/__pycache__"],
+        "env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ},
+    }
+
+
+def _configure_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # a job shows one bar in its own words
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.target_max_block_size = BLOCK_BYTES
+    # A pipeline that can't get a CPU should say so soon, not after Ray's 30 minutes.
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+
+
+def num_cpus() -> float:
+    """Return the CPUs of the whole cluster."""
+    return float(ray.cluster_resources().get("CPU", 0))
+
+
+def cpus_per_worker(workers: int) -> float:
+    """Return how many CPUs each training worker may hold so that at least one is left to feed them.
+
+    Raises:
+        ResourceError: not even a tenth of a CPU is left for each.
+    """
+    free = num_cpus() - 1
+    share = min(1.0, free / workers) if free > 0 else 0.5 / workers
+    if share < 0.1:
+        raise ResourceError(f"{workers} workers on {num_cpus():.0f} CPUs: expected at most {int(free * 10)} workers")
+    return float(int(share)) if share >= 1 else round(share - 0.005, 2)

@@ -1,0 +1,1 @@
+"""Versioned bundles: everything that a prediction needs."""

@@ -1,0 +1,288 @@
+"""Bundles: everything a prediction needs, in one versioned folder without pickle, with a hash of every file.
+
+    <name>/LATEST                      the newest version
+    <name>/<version>/card.json         what it is, and the SHA-256 of each file below
+    <name>/<version>/autoencoder.*     network
+    <name>/<version>/regressors/…      one folder per target
+    <name>/<version>/calibration.json, domain.json, formulas.json
+
+A version is written before LATEST names it, and never changes.
+"""
+
+import datetime
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files as package_files
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import rhoray
+from rhoray.core.errors import BundleError
+from rhoray.core.intervals import Calibration, calibrate
+from rhoray.core.storage import exists, find, join, name_of, normalise, read_bytes, write_bytes
+from rhoray.core.targets import TARGETS, get_target, in_reading_order, with_derived
+from rhoray.models.domain import Domain, domain_from_json
+from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
+from rhoray.models.regressor import Regressor, load_regressor
+from rhoray.registry.run_files import DOMAIN, FORMULAS, OUT_OF_FOLD, REGRESSORS
+
+PRETRAINED = "pretrained:"
+CARD = "card.json"
+LATEST = "LATEST"
+CALIBRATION = "calibration.json"
+LICENCE = "Apache-2.0"
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded and verified bundle."""
+
+    uri: str
+    card: dict[str, Any]
+    autoencoder: TrainedAutoencoder
+    regressors: dict[str, Regressor]
+    calibrations: dict[str, Calibration]
+    domain: Domain
+    formulas: frozenset[str]
+
+    @property
+    def targets(self) -> list[str]:
+        """Every target it predicts, learned or derived, in reading order."""
+        return in_reading_order(self.calibrations)
+
+
+def resolve(uri: str) -> str:
+    """Return the version a URI means: itself, or the newest below it; `pretrained:` is the packaged one.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if uri == PRETRAINED:
+        uri = normalise(str(package_files("rhoray") / "pretrained"))
+    if exists(join(uri, CARD)):
+        return normalise(uri)
+    try:
+        return join(uri, read_bytes(join(uri, LATEST)).decode().strip())
+    except FileNotFoundError as error:
+        raise BundleError(f"{uri}: no {CARD} and no {LATEST}, expected the --out of publish") from error
+
+
+def load_bundle(uri: str) -> Bundle:
+    """Load a bundle and check every hash.
+
+    Raises:
+        BundleError: absent, altered, incomplete, or of a newer format.
+    """
+    root = resolve(uri)
+    files = _verified_files(root)
+    try:
+        card = json.loads(files[CARD])
+        raw = json.loads(files[CALIBRATION])
+        domain = domain_from_json(json.loads(files[DOMAIN]))
+        formulas = frozenset(json.loads(files[FORMULAS]))
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"{root} is incomplete: {error}") from error
+    calibrations = {name: Calibration(**values) for name, values in raw.items()}
+    regressors = _regressors(files)
+    autoencoder = load_autoencoder({name: files.get(name, b"") for name in (WEIGHTS, ABOUT)})
+    _check_encoders(regressors, autoencoder)
+    return Bundle(root, card, autoencoder, regressors, calibrations, domain, formulas)
+
+
+def _verified_files(root: str) -> Files:
+    try:
+        content = read_bytes(join(root, CARD))
+    except FileNotFoundError as error:
+        raise BundleError(f"{root}: no {CARD}") from error
+    card = json.loads(content)
+    out = {CARD: content}
+    for name, digest in card["files"].items():
+        try:
+            out[name] = read_bytes(join(root, name))
+        except FileNotFoundError as error:
+            raise BundleError(f"{root}: {name} is missing") from error
+        found = hashlib.sha256(out[name]).hexdigest()
+        if found != digest:
+            raise BundleError(f"{root}: {name} was altered (SHA-256 {found[:12]}…, expected {digest[:12]}…)")
+    return out
+
+
+def _regressors(files: Files) -> dict[str, Regressor]:
+    folders: dict[str, Files] = {}
+    for name, content in files.items():
+        parts = name.split("/")
+        if parts[0] == REGRESSORS and len(parts) == 3:
+            folders.setdefault(parts[1], {})[parts[2]] = content
+    return {target: load_regressor(folder) for target, folder in folders.items()}
+
+
+def _check_encoders(regressors: dict[str, Regressor], autoencoder: TrainedAutoencoder) -> None:
+    for target, regressor in regressors.items():
+        wanted = regressor.about.encoder
+        if wanted is not None and wanted != autoencoder.digest:
+            raise BundleError(
+                f"{target} learned from latents of encoder {wanted[:12]}…, this one is {autoencoder.digest[:12]}…"
+            )
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What one --regressors URI offers: a run, or the regressors of another bundle."""
+
+    regressors: dict[str, Regressor]
+    domain: Domain
+    formulas: set[str]
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    out_of_fold: pd.DataFrame | None = None
+
+
+def publish(
+    encoder: str, regressors: Sequence[str], out: str, *, now: datetime.datetime | None = None
+) -> dict[str, Any]:
+    """Write a bundle of one encoder and the regressors of runs or other bundles.
+
+    Where several offer one target, the first wins. What the bundle takes for known comes from the first as well.
+
+    Args:
+        encoder: --out of train_ae, or a bundle.
+        regressors: --out of tune_regressor, or bundles.
+        out: folder of all versions; its last part is the bundle's name.
+        now: creation time; default the present.
+
+    Returns:
+        name, version, out.
+
+    Raises:
+        BundleError: something is missing, or a regressor learned from another encoder's latents.
+    """
+    encoder_files = {name: _read(join(_model_root(encoder), name)) for name in (WEIGHTS, ABOUT)}
+    autoencoder = load_autoencoder(encoder_files)
+    offers = [_parts(uri) for uri in regressors]
+    chosen: dict[str, Regressor] = {}
+    calibrations: dict[str, Calibration] = {}
+    for offer in offers:
+        for target, regressor in offer.regressors.items():
+            if target not in chosen and regressor.about.encoder in (None, autoencoder.digest):
+                chosen[target] = regressor
+                if target in offer.calibrations:
+                    calibrations[target] = offer.calibrations[target]
+    if not chosen:
+        raise BundleError("no regressor fits this encoder: were they tuned on its latents?")
+    known = [offer.out_of_fold for offer in offers if offer.out_of_fold is not None]
+    calibrations = {**_calibrations(known), **calibrations}
+    used = {t: c for t, c in calibrations.items() if t in chosen or _derivable(t, chosen)}
+    formulas = set().union(*(offer.formulas for offer in offers))
+    formulas |= set(autoencoder.about.get("training_formulas", []))
+    files = {
+        **encoder_files,
+        **{
+            f"{REGRESSORS}/{target}/{name}": content
+            for target, regressor in chosen.items()
+            for name, content in regressor.to_files().items()
+        },
+        CALIBRATION: _json({t: asdict(c) for t, c in used.items()}),
+        DOMAIN: _json(offers[0].domain.to_json()),
+        FORMULAS: _json(sorted(formulas)),
+    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    created = now or datetime.datetime.now(datetime.UTC)
+    version = f"{created:%Y%m%d}-{hashlib.sha256(_json(hashes)).hexdigest()[:8]}"
+    out = normalise(out)
+    card = {
+        "name": name_of(out),
+        "version": version,
+        "created": created.isoformat(timespec="seconds"),
+        "licence": LICENCE,
+        "code": rhoray.__version__,
+        "targets": [_describe(t, chosen, used[t]) for t in in_reading_order(used)],
+        "autoencoder": {k: autoencoder.about.get(k) for k in ("recipe", "frame", "metrics", "data")},
+        "training": {"formulas": len(formulas), "interval_coverage": 0.9},
+        "files": hashes,
+    }
+    root = join(out, version)
+    for name, content in files.items():
+        write_bytes(join(root, name), content)
+    write_bytes(join(root, CARD), json.dumps(card, indent=1).encode() + b"\n")
+    write_bytes(join(out, LATEST), f"{version}\n".encode())
+    return {"name": card["name"], "version": version, "out": root}
+
+
+def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibration) -> dict[str, Any]:
+    regressor = chosen.get(target)
+    about = regressor.target if regressor else get_target(target)
+    described: dict[str, Any] = {"target": target, "unit": about.unit, "label": about.label}
+    if regressor is None:
+        described["derived_from"] = ["bulk_modulus", "shear_modulus"]
+    else:
+        described |= {
+            "model": regressor.about.kind,
+            "features": regressor.about.blocks,
+            "crystals": regressor.about.count,
+            "cross_validation": regressor.about.metrics,
+        }
+    kind = "factor" if calibration.log else "distance"
+    width = float(np.exp(calibration.width)) if calibration.log else calibration.width
+    return {**described, "interval_90": {kind: width, "residuals": calibration.count}}
+
+
+def _derivable(target: str, chosen: dict[str, Regressor]) -> bool:
+    return target in TARGETS and TARGETS[target].derived and {"bulk_modulus", "shear_modulus"} <= chosen.keys()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True).encode() + b"\n"
+
+
+def _model_root(uri: str) -> str:
+    return resolve(uri) if uri == PRETRAINED or not exists(join(uri, WEIGHTS)) else normalise(uri)
+
+
+def _read(uri: str) -> bytes:
+    try:
+        return read_bytes(uri)
+    except FileNotFoundError as error:
+        raise BundleError(f"{uri} is not there") from error
+
+
+def _parts(uri: str) -> _Parts:
+    """Read what a run or a bundle offers."""
+    if uri == PRETRAINED or not exists(join(uri, OUT_OF_FOLD)):
+        bundle = load_bundle(uri)
+        return _Parts(bundle.regressors, bundle.domain, set(bundle.formulas), bundle.calibrations)
+    root = normalise(uri)
+    files = {stat.uri[len(root) + 1 :]: _read(stat.uri) for stat in find(join(root, REGRESSORS))}
+    return _Parts(
+        _regressors(files),
+        domain_from_json(json.loads(_read(join(root, DOMAIN)))),
+        set(json.loads(_read(join(root, FORMULAS)))),
+        {},
+        pd.read_parquet(io.BytesIO(_read(join(root, OUT_OF_FOLD)))),
+    )
+
+
+def _calibrations(tables: list[pd.DataFrame]) -> dict[str, Calibration]:
+    """Calibrate learned targets on their residuals, derived ones on what follows from out-of-fold K and G."""
+    if not tables:
+        return {}
+    everything = pd.concat(tables).drop_duplicates(["material_id", "target"])
+    crystals = everything.drop_duplicates("material_id").set_index("material_id")
+    sides = {}
+    for side in ("expected", "found"):
+        wide = everything.pivot_table(index="material_id", columns="target", values=side)
+        facts = crystals.loc[wide.index]
+        sides[side] = with_derived(
+            {str(t): wide[t].to_numpy(float) for t in wide},
+            facts.mass_density.to_numpy(float),
+            facts.volume_per_atom.to_numpy(float),
+        )
+    return {
+        target: calibrate(expected, sides["found"][target], log=get_target(target).positive)
+        for target, expected in sides["expected"].items()
+    }

@@ -1,0 +1,1 @@
+"""Where densities and labels come from."""

@@ -1,0 +1,136 @@
+"""What a source offers: a list of items, each of which becomes one manifest row.
+
+A source is a prefix of files (CHGCAR, CHG, cube; plain or compressed), a dataset that RhoRay wrote, or `sample:`.
+Planning only lists; reading happens later, one item at a time, wherever a worker runs.
+"""
+
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass
+from importlib.resources import files
+
+from rhoray.core.errors import InputRefused, RhoRayError, Unavailable
+from rhoray.core.storage import find, join, name_of, normalise, read_bytes
+from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.decompress import DEFAULT_LIMIT
+from rhoray.density.read import read_density
+from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
+from rhoray.store.shards import read_shard, row_density
+
+SAMPLE = "sample:"
+_ID_END = re.compile(r"\.|_CHGCAR")
+# Names that a code gives to every calculation; the folder is what tells them apart.
+GENERIC_NAMES = frozenset({"CHGCAR", "CHG", "AECCAR", "POSCAR", "CONTCAR"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input.
+
+    Attributes:
+        material_id: key of its manifest row.
+        uri: file, or shard and id of a dataset row as `shard#id`.
+        tag: changes when the content does (ETag or modification time).
+        size: bytes in storage, 0 where the listing does not say.
+    """
+
+    material_id: str
+    uri: str
+    tag: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A listed source: items in a fixed order, and the manifest if it is a dataset."""
+
+    uri: str
+    items: tuple[Item, ...]
+    manifest: Manifest | None = None
+
+
+def list_source(uri: str, *, limit: int | None = None) -> Source:
+    """List a source.
+
+    Args:
+        uri: `sample:`, a dataset, a file, or any prefix of files.
+        limit: take only the first so many items.
+
+    Raises:
+        RhoRayError: nothing is there.
+    """
+    uri = sample_uri() if uri == SAMPLE else normalise(uri)
+    try:
+        stats = find(uri)
+    except FileNotFoundError as error:
+        raise RhoRayError(f"{uri}: nothing there, expected files or a dataset") from error
+    if any(stat.uri == join(uri, MANIFEST) for stat in stats):
+        manifest = read_manifest(uri)
+        written = manifest.written[:limit]
+        items = [
+            Item(row.material_id, f"{join(uri, row.shard)}#{row.material_id}", row.content_hash)
+            for row in written.itertuples()
+        ]
+        return Source(uri, tuple(items), manifest)
+    ids = material_ids([stat.uri for stat in stats])
+    items = [Item(i, s.uri, s.tag, s.size) for i, s in zip(ids, stats, strict=True)]
+    return Source(uri, tuple(items[:limit]))
+
+
+def sample_uri() -> str:
+    """Return where the packaged sample lies."""
+    return normalise(str(files("rhoray") / "sample" / "densities"))
+
+
+def material_ids(uris: list[str]) -> list[str]:
+    """Return each file's stem up to the first dot or `_CHGCAR`.
+
+    Where several files bear one of VASP's own names, their folders name them instead.
+
+    Example:
+        >>> material_ids(["s3://b/mp-1_CHGCAR.gz", "s3://b/x/CHGCAR", "s3://b/y/CHGCAR"])
+        ['mp-1', 'x', 'y']
+    """
+    stems = [_ID_END.split(name_of(uri), maxsplit=1)[0] or name_of(uri) for uri in uris]
+    counts = Counter(stems)
+    return [
+        name_of(uri.rsplit("/", 1)[0]) if stem in GENERIC_NAMES and counts[stem] > 1 else stem
+        for stem, uri in zip(stems, uris, strict=True)
+    ]
+
+
+def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
+    """Return the density of one item.
+
+    Raises:
+        InputRefused: why it can't be used; Unavailable when the storage does not give it.
+    """
+    uri, _, row_id = item.uri.partition("#")
+    try:
+        if row_id:
+            return row_density(_shard_rows(uri)[row_id])
+        content = read_bytes(uri)
+    except PermissionError as error:
+        raise Unavailable(f"no permission to read {uri}") from error
+    except (OSError, KeyError) as error:
+        raise Unavailable(f"{uri} can't be read: {error}") from error
+    return read_density(content, limit=limit)
+
+
+@functools.lru_cache(maxsize=2)
+def _shard_rows(uri: str) -> dict[str, dict]:
+    return {row["material_id"]: row for row in read_shard(uri)}
+
+
+def refuse_repeated(items: tuple[Item, ...]) -> dict[str, InputRefused]:
+    """Return, by URI, the refusal of every item whose material_id an earlier one already has."""
+    seen: dict[str, str] = {}
+    refused: dict[str, InputRefused] = {}
+    for item in items:
+        first = seen.setdefault(item.material_id, item.uri)
+        if first != item.uri:
+            refused[item.uri] = InputRefused(
+                f"material_id {item.material_id!r} is already that of {first}; rename one of the two"
+            )
+    return refused

@@ -1,0 +1,1 @@
+"""Shards and manifests: how densities and latents lie in an object store."""

@@ -1,0 +1,1 @@
+"""Searching and fitting regressors with Ray Tune."""

@@ -1,0 +1,40 @@
+"""A bar that counts trials and names the best so far, in place of Tune's tables."""
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from tqdm import tqdm
+
+from rhoray.pipeline.progress import progress_bar
+
+
+class TrialProgress(Callback):
+    """Follows one target's search."""
+
+    def __init__(self, total: int, label: str, metric: str, unit: str) -> None:
+        self.total = total
+        self.label = label
+        self.metric = metric
+        self.unit = unit
+        self.best = float("inf")
+        self.bar: tqdm | None = None
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        """Count a trial that ran to its end or was stopped early."""
+        del iteration, trials, info
+        if self.bar is None:
+            self.bar = progress_bar(self.total, f"tune {self.label}", "trials")
+        self.best = min(self.best, trial.last_result.get(self.metric, float("inf")))
+        self.bar.set_postfix_str(f"best MAE {self.best:.3g} {self.unit}", refresh=False)
+        self.bar.update()
+
+    def on_experiment_end(self, trials: list, **info: object) -> None:
+        """Close the bar."""
+        del trials, info
+        if self.bar is not None:
+            self.bar.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the bar out of Tune's saved state: it belongs to this terminal."""
+        return {**self.__dict__, "bar": None}

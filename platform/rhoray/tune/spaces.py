@@ -1,0 +1,72 @@
+"""Search spaces, one per kind of regressor: name, range and scale of every hyper-parameter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+
+LIGHTGBM_FIXED: dict[str, Any] = {
+    "objective": "l2", "verbosity": -1, "num_threads": 1, "deterministic": True,
+    "force_row_wise": True, "bagging_freq": 1,
+}  # fmt: skip
+XGBOOST_FIXED: dict[str, Any] = {
+    "objective": "reg:squarederror", "tree_method": "hist", "nthread": 1, "verbosity": 0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What Ray Tune draws from, a point to begin with, and what every trial has in common.
+
+    Attributes:
+        search: name to a Ray Tune domain; `rounds` is the number of trees.
+        start: a setting that is good on small tables.
+        fixed: parameters that are not searched.
+    """
+
+    search: dict[str, Any]
+    start: dict[str, Any]
+    fixed: dict[str, Any]
+
+
+def lightgbm_space() -> Space:
+    """LightGBM: https://lightgbm.readthedocs.io/en/stable/Parameters.html."""
+    return Space(
+        {
+            "rounds": tune.lograndint(200, 1200),
+            "learning_rate": tune.loguniform(0.01, 0.1),
+            "num_leaves": tune.lograndint(7, 63),
+            "min_child_samples": tune.randint(3, 16),
+            "feature_fraction": tune.uniform(0.1, 0.8),
+            "bagging_fraction": tune.uniform(0.5, 1.0),
+            "lambda_l2": tune.loguniform(1e-2, 10),
+        },
+        {
+            "rounds": 500, "learning_rate": 0.03, "num_leaves": 15, "min_child_samples": 5,
+            "feature_fraction": 0.3, "bagging_fraction": 0.8, "lambda_l2": 1.0,
+        },
+        LIGHTGBM_FIXED,
+    )  # fmt: skip
+
+
+def xgboost_space() -> Space:
+    """XGBoost: https://xgboost.readthedocs.io/en/stable/parameter.html."""
+    return Space(
+        {
+            "rounds": tune.lograndint(150, 800),
+            "learning_rate": tune.loguniform(0.02, 0.15),
+            "max_depth": tune.randint(3, 8),
+            "min_child_weight": tune.randint(1, 8),
+            "colsample_bytree": tune.uniform(0.1, 0.8),
+            "subsample": tune.uniform(0.5, 1.0),
+            "reg_lambda": tune.loguniform(0.1, 10),
+        },
+        {
+            "rounds": 300, "learning_rate": 0.05, "max_depth": 5, "min_child_weight": 3,
+            "colsample_bytree": 0.3, "subsample": 0.8, "reg_lambda": 1.0,
+        },
+        XGBOOST_FIXED,
+    )  # fmt: skip
+
+
+SPACES = {"lightgbm": lightgbm_space, "xgboost": xgboost_space}

@@ -1,0 +1,56 @@
+"""What the deployments send one another, and the interface that the routes see of them."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from rhoray.density.charge_density import ChargeDensity
+from rhoray.inference.prediction import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """Which bundle a replica holds; latents of one bundle mean nothing to another."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A latent, (16, 16, 16, 16) float32, with the seconds that its batch took."""
+
+    latent: np.ndarray
+    model: ModelId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A prediction with the seconds of both model calls."""
+
+    prediction: Prediction
+    model: ModelId
+    encode_seconds: float
+    predict_seconds: float
+
+
+class PropertyModel(Protocol):
+    """The model as the routes see it, wherever it runs."""
+
+    async def encode(self, density: ChargeDensity) -> Encoded:
+        """Return the latent of one density."""
+        ...
+
+    async def predict(self, density: ChargeDensity) -> Answer:
+        """Return the properties of one density."""
+        ...
+
+    async def card(self) -> dict[str, Any]:
+        """Return the bundle's model card."""
+        ...
+
+    async def identity(self) -> ModelId:
+        """Return name and version once every part of the model is ready."""
+        ...

@@ -1,0 +1,51 @@
+"""What FastAPI can't infer of our routes for /docs: streamed bodies, problems, binary answers."""
+
+from http import HTTPStatus
+from typing import Any
+
+from serve.problems import MEDIA_TYPE, Problem
+from serve.schemas import UriInput
+from serve.upload import FIELD
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(*statuses: int) -> Responses:
+    """Return the entries of a route's `responses` for problem documents."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+        }
+        for status in statuses
+    }
+
+
+def binary(media_type: str) -> Responses:
+    """Return the entry for an answer that is a file."""
+    schema = {"type": "string", "format": "binary"}
+    return {200: {"description": "OK", "content": {media_type: {"schema": schema}}}}
+
+
+def one_file() -> dict[str, Any]:
+    """Return the request body of a route that takes one file or a URI."""
+    content = _form({"type": "string", "format": "binary"})
+    return _body(content | {"application/json": {"schema": UriInput.model_json_schema()}})
+
+
+def several_files() -> dict[str, Any]:
+    """Return the request body of a route that takes several files."""
+    return _body(_form({"type": "array", "items": {"type": "string", "format": "binary"}}))
+
+
+def _form(file: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: file}}
+    return {"multipart/form-data": {"schema": schema}}
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_SCHEMA = Problem.model_json_schema()
+FILE_PROBLEMS = problems(400, 401, 403, 404, 408, 413, 415, 422, 502, 503)

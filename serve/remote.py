@@ -1,0 +1,96 @@
+"""The model behind deployment handles: one retry when a replica dies, Ray's errors made ours."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from rhoray.density.charge_density import ChargeDensity
+from serve.messages import Answer, Encoded, ModelId
+from serve.problems import Overloaded
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+ATTEMPTS = 2
+REPLICA_LOST = (RayActorError, ObjectLostError)
+FRESH_SECONDS = 10.0
+
+
+class RemoteModel:
+    """PropertyModel over the handles of Encoder and Regressor."""
+
+    def __init__(self, encoder: DeploymentHandle, regressor: DeploymentHandle) -> None:
+        self._encoder = encoder
+        self._regressor = regressor
+        self._last_seen: tuple[ModelId, float] | None = None
+
+    async def encode(self, density: ChargeDensity) -> Encoded:
+        """Return the latent of one density."""
+        return await call(lambda: self._encoder.encode.remote(density))
+
+    async def predict(self, density: ChargeDensity) -> Answer:
+        """Return the properties of one density; the latent does not come through here."""
+        answer = await call(lambda: self._regressor.predict.remote(density, self._encoder.encode.remote(density)))
+        self._last_seen = answer.model, monotonic()
+        return answer
+
+    async def card(self) -> dict[str, Any]:
+        """Return the bundle's model card."""
+        return await call(self._regressor.card.remote)
+
+    async def identity(self) -> ModelId:
+        """Return name and version once both deployments are ready.
+
+        A recent prediction is proof enough: under load this question would wait behind the others,
+        and the endpoint would look dead when it is busy.
+
+        Raises:
+            Overloaded: they hold different bundles, as happens for a moment while one is replaced.
+        """
+        if self._last_seen and monotonic() - self._last_seen[1] < FRESH_SECONDS:
+            return self._last_seen[0]
+        first, second = await asyncio.gather(call(self._encoder.identity.remote), call(self._regressor.identity.remote))
+        if first != second:
+            raise Overloaded("the model is being replaced by another version")
+        self._last_seen = second, monotonic()
+        return second
+
+
+async def call(send: Callable[[], Awaitable[Result]]) -> Result:
+    """Await what `send` starts, a second time if the replica died: model calls change nothing.
+
+    Raises:
+        Overloaded: the queues are full or no replica answers.
+        RhoRayError: whatever the deployment raised on purpose.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return await send()
+        except (RayError, RayServeException) as error:
+            cause = _cause_of(error)
+            if isinstance(cause, BackPressureError | DeploymentUnavailableError):
+                raise Overloaded("the model's queue is full") from error
+            if cause is error and not isinstance(cause, REPLICA_LOST):
+                raise
+            if not isinstance(cause, REPLICA_LOST):
+                raise cause from error
+            logger.warning("a model replica was lost: %s", cause)
+    raise Overloaded("the model's replicas are being restarted")
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Return what was raised where it happened.
+
+    Each deployment on the way back wraps it once; and Serve's router hides the death of the replica
+    whose result was an argument behind a bare RayServeException.
+    """
+    if type(error) is RayServeException and error.__cause__ is not None:
+        error = error.__cause__
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    return error

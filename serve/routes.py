@@ -1,0 +1,210 @@
+"""The HTTP routes, as a FastAPI app that any PropertyModel can stand behind."""
+
+import asyncio
+import io
+import logging
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rhoray import __version__
+from rhoray.core.errors import RhoRayError
+from serve import openapi
+from serve.admission import Admission, Ticket
+from serve.auth import token_check
+from serve.messages import PropertyModel
+from serve.problems import (
+    FileProblem,
+    Overloaded,
+    answer_error,
+    answer_http_exception,
+    answer_validation_error,
+    instance_of,
+    problem_of,
+)
+from serve.schemas import FilePrediction, Health, PredictResponse, model_of
+from serve.service import Service
+from serve.settings import ServeSettings
+from serve.upload import (
+    Limits,
+    UploadedFile,
+    media_type_of,
+    one_content,
+    read_files,
+    read_uri_input,
+    refuse_media_type,
+)
+
+logger = logging.getLogger(__name__)
+
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+NPY = "application/x-npy"
+HEALTH_TIMEOUT_S = 5.0
+
+
+def build_api(settings: ServeSettings, model: PropertyModel) -> FastAPI:
+    """Return the whole HTTP app."""
+    api = FastAPI(
+        title="RhoRay",
+        version=__version__,
+        description="Materials properties with 90 % intervals from DFT charge densities.",
+        redirect_slashes=False,
+    )
+    api.add_middleware(_LastResort)
+    api.exception_handler(RhoRayError)(answer_error)
+    api.exception_handler(RequestValidationError)(answer_validation_error)
+    api.exception_handler(HTTPException)(answer_http_exception)
+    service = Service(settings, model)
+    admission = Admission(max_requests=settings.max_concurrent_requests, max_bytes=settings.max_bytes_in_flight)
+    api.include_router(_open_routes(service))
+    guarded = [Depends(token_check(settings.tokens))]
+    api.include_router(_model_routes(service, admission), dependencies=guarded)
+    return api
+
+
+def _open_routes(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["operation"])
+
+    @router.get("/health", responses=openapi.problems(503))
+    async def health() -> Health:
+        """Answer 200 once the model can predict, whatever token is configured."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                model = await service.model.identity()
+        except TimeoutError as error:
+            raise Overloaded(f"the model did not answer within {HEALTH_TIMEOUT_S:g} s") from error
+        return Health(live=True, ready=True, model=model_of(model))
+
+    return router
+
+
+def _model_routes(service: Service, admission: Admission) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["prediction"])
+
+    @router.get("/model", responses=openapi.problems(401, 503))
+    async def card() -> dict[str, Any]:
+        """Return the model card: targets, units, metrics, data hashes, licence."""
+        return await service.model.card()
+
+    @router.post("/predict", openapi_extra=openapi.one_file(), responses=openapi.FILE_PROBLEMS)
+    async def predict(request: Request) -> PredictResponse:
+        """Return the properties of one crystal."""
+        start = perf_counter()
+        with admission.enter() as ticket:
+            content = await _content(service, request, ticket)
+            return await service.predict(content, upload_seconds=perf_counter() - start)
+
+    @router.post("/predict/batch", openapi_extra=openapi.several_files(), responses=openapi.FILE_PROBLEMS)
+    async def predict_batch(request: Request) -> list[FilePrediction | FileProblem]:
+        """Return, for each `file` part in order, a prediction or a problem document."""
+        start = perf_counter()
+        with admission.enter() as ticket:
+            files = await _files(service, request, ticket)
+            return await _predict_each(service, files, instance_of(request), perf_counter() - start)
+
+    @router.post(
+        "/encode",
+        openapi_extra=openapi.one_file(),
+        responses=openapi.FILE_PROBLEMS | openapi.binary(NPY),
+        response_class=Response,
+    )
+    async def encode(request: Request) -> Response:
+        """Return the latent of one density as .npy, (16, 16, 16, 16) float32."""
+        with admission.enter() as ticket:
+            content = await _content(service, request, ticket)
+            latent = await service.encode(content)
+        disposition = {"Content-Disposition": 'attachment; filename="latent.npy"'}
+        return Response(npy_bytes(latent), headers=disposition, media_type=NPY)
+
+    return router
+
+
+async def _content(service: Service, request: Request, ticket: Ticket) -> bytes:
+    """Return the one file of a request, sent or named."""
+    settings = service.settings
+    found = media_type_of(request)
+    async with service.arrive_in_time():
+        if found == JSON:
+            uri = await read_uri_input(request, ticket)
+            ticket.hold(settings.max_upload_bytes)  # its size is not known before it is here
+            return await service.fetch(uri)
+        if found == MULTIPART:
+            limits = Limits(body=settings.max_request_bytes, file=settings.max_upload_bytes)
+            return one_content(await read_files(request, limits, ticket))
+    raise refuse_media_type(found, MULTIPART, JSON)
+
+
+async def _files(service: Service, request: Request, ticket: Ticket) -> list[UploadedFile]:
+    """Return all files of a batch request."""
+    settings = service.settings
+    found = media_type_of(request)
+    if found != MULTIPART:
+        raise refuse_media_type(found, MULTIPART)
+    limits = Limits(
+        body=settings.max_batch_request_bytes,
+        file=settings.max_upload_bytes,
+        files=settings.max_batch_files,
+    )
+    async with service.arrive_in_time():
+        return await read_files(request, limits, ticket)
+
+
+async def _predict_each(
+    service: Service, files: list[UploadedFile], instance: str, upload_seconds: float
+) -> list[FilePrediction | FileProblem]:
+    """Answer every file, at most a model batch at once: one request must not fill the queues."""
+    places = asyncio.Semaphore(service.settings.max_batch_size)
+
+    async def answer(position: int, file: UploadedFile) -> FilePrediction | FileProblem:
+        async with places:
+            try:
+                content = one_content([file])
+                response = await service.predict(content, upload_seconds=upload_seconds)
+            except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
+                problem = problem_of(error, f"{instance}:{position}")
+                return FileProblem(file=file.name, **problem.model_dump())
+        return FilePrediction(file=file.name, **response.model_dump())
+
+    return await asyncio.gather(*(answer(i, file) for i, file in enumerate(files)))
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+class _LastResort:
+    """Turns an exception that no handler took into a problem document.
+
+    A handler for Exception would run in Starlette's outermost layer, which raises it again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app for one request."""
+        has_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            if scope["type"] != "http" or has_started:
+                raise
+            response = await answer_error(Request(scope), error)
+            await response(scope, receive, send)

@@ -1,0 +1,105 @@
+"""What the endpoint answers, as pydantic models: the source of the OpenAPI page."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from rhoray.density.charge_density import ChargeDensity, DensityKind
+from rhoray.density.crystal import reduced_formula
+from rhoray.inference.prediction import Prediction
+from serve.messages import ModelId
+
+Seconds = dict[str, Annotated[float, Field(ge=0)]]
+
+
+class UriInput(BaseModel):
+    """A density in object storage, named instead of sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(max_length=2048, examples=["s3://bucket/densities/mp-149_CHGCAR.gz"])
+
+
+class Material(BaseModel):
+    """The crystal as it was read, so that the sender sees whether it was understood."""
+
+    formula: str = Field(description="reduced formula", examples=["Fe2O3"])
+    n_atoms: int = Field(description="atoms in the cell")
+    volume: FiniteFloat = Field(description="cell volume, cubic Angstrom")
+    n_electrons: FiniteFloat = Field(description="valence electrons in the cell")
+    density_kind: DensityKind
+
+
+class PropertyValue(BaseModel):
+    """One property with its 90 % interval."""
+
+    target: str = Field(examples=["bulk_modulus"])
+    value: FiniteFloat
+    lower: FiniteFloat
+    upper: FiniteFloat
+    unit: str = Field(examples=["GPa"])
+
+
+class Model(BaseModel):
+    """Which bundle answered."""
+
+    name: str
+    version: str
+
+
+class PredictResponse(BaseModel):
+    """All properties of one crystal."""
+
+    material: Material
+    predictions: list[PropertyValue]
+    in_domain: bool = Field(description="whether the model was trained on crystals like this one")
+    reasons: list[str] = Field(description="why not; empty when in_domain")
+    model: Model
+    seconds: Seconds = Field(description="wall time of each stage")
+
+
+class FilePrediction(PredictResponse):
+    """An entry of a batch that has a prediction."""
+
+    file: str = Field(description="name of the part as it was sent")
+
+
+class Health(BaseModel):
+    """The endpoint lives, and its model is loaded."""
+
+    live: bool
+    ready: bool
+    model: Model
+
+
+def material_of(density: ChargeDensity) -> Material:
+    """Return what the answer says of a crystal."""
+    return Material(
+        formula=reduced_formula(density),
+        n_atoms=density.n_atoms,
+        volume=density.volume,
+        n_electrons=density.n_electrons,
+        density_kind=density.kind,
+    )
+
+
+def model_of(model: ModelId) -> Model:
+    """Return name and version of the bundle that answered."""
+    return Model(name=model.name, version=model.version)
+
+
+def response_of(
+    material: Material, prediction: Prediction, model: ModelId, seconds: dict[str, float]
+) -> PredictResponse:
+    """Return the answer for one crystal."""
+    return PredictResponse(
+        material=material,
+        predictions=[
+            PropertyValue(target=p.target, value=p.value, lower=p.lower, upper=p.upper, unit=p.unit)
+            for p in prediction.properties
+        ],
+        in_domain=prediction.in_domain,
+        reasons=list(prediction.reasons),
+        model=model_of(model),
+        seconds={stage: round(value, 6) for stage, value in seconds.items()},
+    )

@@ -1,0 +1,162 @@
+"""The HTTP app without Ray: everything that is decided before a model is asked."""
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+
+from serve.problems import MEDIA_TYPE
+from serve.routes import build_api
+from serve.settings import ServeSettings
+
+JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
+
+
+class BrokenModel:
+    """A model that must not be asked, or fails as no model should."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"/srv/secret: {name} is broken")
+
+
+def send(method, path, *, settings=None, **options) -> httpx.Response:
+    async def run():
+        api = build_api(settings or ServeSettings(max_upload_bytes=2048), BrokenModel())
+        transport = httpx.ASGITransport(api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(run())
+
+
+def assert_problem(response, status, name):
+    assert response.status_code == status
+    assert response.headers["content-type"] == MEDIA_TYPE
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail", "instance"}
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:rhoray:problem:{name}"
+    assert len(problem["detail"]) > 10
+    assert "Traceback" not in response.text
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "name"),
+    [
+        ("GET", "/v1/nothing", 404, "not-found"),
+        ("GET", "/v1/predict/", 404, "not-found"),
+        ("GET", "/v1/predict", 405, "method-not-allowed"),
+        ("DELETE", "/v1/model", 405, "method-not-allowed"),
+    ],
+)
+def test_routes_that_are_none(method, path, status, name):
+    problem = assert_problem(send(method, path), status, name)
+    assert path in problem["detail"]
+
+
+def test_405_names_the_methods():
+    assert send("GET", "/v1/predict").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode", "/v1/predict/batch"])
+def test_body_of_another_type(path):
+    response = send("POST", path, content=b"x", headers={"content-type": "text/plain"})
+    problem = assert_problem(response, 415, "unknown-format")
+    assert "text/plain" in problem["detail"]
+    assert_problem(send("POST", path), 415, "unknown-format")
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode"])
+def test_refused_before_the_model_is_asked(path):
+    assert_problem(send("POST", path, files={"file": JPEG}), 415, "unknown-format")
+    assert_problem(send("POST", path, files={"file": b""}), 400, "unreadable")
+    assert_problem(send("POST", path, files={"other": b"x"}), 400, "invalid-request")
+    assert_problem(send("POST", path, files={"file": bytes(2049)}), 413, "too-large")
+    two = [("file", b"x"), ("file", b"y")]
+    assert send("POST", path, files=two).status_code in {400, 413}
+
+
+def test_uri_routes():
+    assert_problem(send("POST", "/v1/predict", json={"uri": "s3://b/k"}), 403, "forbidden")
+    assert_problem(send("POST", "/v1/predict", json={"url": "s3://b/k"}), 400, "invalid-request")
+
+
+def test_uri_that_is_not_there(tmp_path):
+    settings = ServeSettings(uri_prefixes=f"file://{tmp_path}")
+    sent = {"uri": f"file://{tmp_path}/absent"}
+    assert_problem(send("POST", "/v1/predict", json=sent, settings=settings), 404, "not-found")
+    outside = {"uri": f"file://{tmp_path}/../absent"}
+    assert_problem(send("POST", "/v1/predict", json=outside, settings=settings), 403, "forbidden")
+
+
+def test_uri_is_read(tmp_path):
+    (tmp_path / "photo").write_bytes(JPEG)
+    settings = ServeSettings(uri_prefixes=f"file://{tmp_path}")
+    sent = {"uri": f"file://{tmp_path}/photo"}
+    assert_problem(send("POST", "/v1/encode", json=sent, settings=settings), 415, "unknown-format")
+
+
+def test_batch_answers_each_file_under_its_name():
+    files = [("file", ("a.jpg", JPEG)), ("file", ("b", b"")), ("file", ("c", bytes(2049)))]
+    response = send("POST", "/v1/predict/batch", files=files)
+    assert response.status_code == 200
+    found = [(entry["file"], entry["status"]) for entry in response.json()]
+    assert found == [("a.jpg", 415), ("b", 400), ("c", 413)]
+    assert len({entry["instance"] for entry in response.json()}) == 3
+
+
+def test_batch_over_its_limits():
+    settings = ServeSettings(max_upload_bytes=2048, max_batch_files=2)
+    files = [("file", ("a", JPEG))] * 3
+    response = send("POST", "/v1/predict/batch", files=files, settings=settings)
+    assert_problem(response, 413, "too-large")
+
+
+def test_our_own_fault_is_500_and_tells_nothing(caplog):
+    with caplog.at_level(logging.ERROR):
+        response = send("GET", "/v1/model", headers={"x-request-id": "abc"})
+    problem = assert_problem(response, 500, "internal")
+    assert "secret" not in response.text
+    assert problem["instance"] == "urn:rhoray:request:abc"
+    assert "/srv/secret" in caplog.text
+
+
+TOKENS = "alpha,beta"
+GUARDED = [
+    ("GET", "/v1/model"),
+    ("POST", "/v1/predict"),
+    ("POST", "/v1/predict/batch"),
+    ("POST", "/v1/encode"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic YWxwaGE="}])
+def test_token_is_needed(method, path, headers):
+    settings = ServeSettings(api_token=TOKENS)
+    response = send(method, path, headers=headers, settings=settings)
+    assert_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("token", ["alpha", "beta"])
+def test_either_token_opens(token):
+    settings = ServeSettings(api_token=TOKENS)
+    headers = {"authorization": f"Bearer {token}"}
+    response = send("POST", "/v1/predict", files={"file": JPEG}, headers=headers, settings=settings)
+    assert_problem(response, 415, "unknown-format")
+
+
+@pytest.mark.parametrize("path", ["/v1/health", "/openapi.json", "/docs"])
+def test_no_token_for_health_and_docs(path):
+    assert send("GET", path, settings=ServeSettings(api_token=TOKENS)).status_code != 401
+
+
+def test_openapi_describes_bodies_and_problems():
+    paths = send("GET", "/openapi.json").json()["paths"]
+    predict = paths["/v1/predict"]["post"]
+    assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert MEDIA_TYPE in predict["responses"]["422"]["content"]
+    assert "application/x-npy" in paths["/v1/encode"]["post"]["responses"]["200"]["content"]
