@@ -35,6 +35,8 @@ def read_cube(content: bytes) -> ChargeDensity:
         counts, steps = zip(*(_count_and_vector(line) for line in lines[3:]), strict=True)
         if num_atoms < 0:
             raise Unreadable("this cube file holds orbitals, expected a charge density")
+        if num_atoms > content.count(b"\n"):  # before any of them is read
+            raise Unreadable(f"truncated: {num_atoms} atoms can't fit in {len(content)} bytes")
         atoms = [stream.readline().split() for _ in range(num_atoms)]
         species = tuple(Element.from_Z(int(atom[0])).symbol for atom in atoms)
         cartesian = np.array([[float(x) for x in atom[2:5]] for atom in atoms]).reshape(-1, 3)

@@ -5,7 +5,6 @@ import gzip
 import io
 import lzma
 import zlib
-from typing import BinaryIO
 
 from rhoray.core.errors import TooLarge, Unreadable
 
@@ -43,7 +42,7 @@ def decompress(content: bytes, *, limit: int = DEFAULT_LIMIT) -> bytes:
     return plain
 
 
-def _open(kind: str, raw: BinaryIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
+def _open(kind: str, raw: io.BytesIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
     if kind == "gzip":
         return gzip.open(raw, "rb")
     return bz2.open(raw, "rb") if kind == "bzip2" else lzma.open(raw, "rb")

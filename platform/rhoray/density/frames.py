@@ -8,15 +8,16 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from scipy import ndimage
 
 from rhoray.density.charge_density import ChargeDensity, Grid
-from rhoray.density.resample import fourier_resample
+from rhoray.density.resample import finer_shape, fourier_resample
 
 FRAME_SIZE = 128
 FRAME_SHAPE = (FRAME_SIZE, FRAME_SIZE, FRAME_SIZE)
 BOX_SPACING = 0.1
+MOST_POINTS = 2**25
 
 FrameKind = Literal["cell", "padded", "box"]
 FRAME_KINDS: tuple[FrameKind, ...] = ("cell", "padded", "box")
@@ -39,7 +40,7 @@ def is_periodic(kind: FrameKind) -> bool:
     return kind == "cell"
 
 
-def _padded(values: Grid) -> Grid:
+def _padded(values: Grid) -> Float[np.ndarray, "128 128 128"]:
     if max(values.shape) > FRAME_SIZE:
         # As the paper's code does it; neither periodic nor charge-conserving, hence only a yardstick.
         return ndimage.zoom(values, [FRAME_SIZE / n for n in values.shape], order=1)
@@ -47,10 +48,9 @@ def _padded(values: Grid) -> Grid:
 
 
 def _box(density: ChargeDensity) -> Grid:
-    lengths = np.linalg.norm(density.lattice, axis=1)
     # Cubic splines on a grid as fine as the box's own add less error than the box's spacing does.
-    fine = tuple(max(n, int(np.ceil(x / BOX_SPACING))) for n, x in zip(density.values.shape, lengths, strict=True))
-    values = fourier_resample(density.values, (fine[0], fine[1], fine[2]))
+    fine = finer_shape(density.values.shape, density.lattice, BOX_SPACING, most_points=MOST_POINTS)
+    values = fourier_resample(density.values, fine)
     axis = np.arange(FRAME_SIZE) * BOX_SPACING
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
     to_fractional = np.linalg.inv(density.lattice).T

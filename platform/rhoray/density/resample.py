@@ -6,11 +6,15 @@ coefficient stands for +n/2 and -n/2 at once: going up it is shared between the 
 
 import numpy as np
 import scipy.fft
+from jaxtyping import Float
 
 from rhoray.density.charge_density import Grid
 
+# Other names than Grid's: run-time checks bind an axis name to one length per call.
+Resampled = Float[np.ndarray, "ma mb mc"]
 
-def fourier_resample(values: Grid, shape: tuple[int, int, int]) -> Grid:
+
+def fourier_resample(values: Grid, shape: tuple[int, int, int]) -> Resampled:
     """Return `values` on a grid of `shape` over the same cell.
 
     Args:
@@ -29,6 +33,26 @@ def fourier_resample(values: Grid, shape: tuple[int, int, int]) -> Grid:
     spectrum = _resize_half_axis(spectrum, values.shape[2], shape[2])
     scale = np.prod(shape) / values.size
     return scipy.fft.irfftn(spectrum, s=shape, workers=1, overwrite_x=True) * scale
+
+
+def finer_shape(
+    shape: tuple[int, int, int], lattice: Float[np.ndarray, "3 3"], spacing: float, *, most_points: int
+) -> tuple[int, int, int]:
+    """Return a grid that is nowhere coarser than `shape` or `spacing`, or `shape` where that would be too large.
+
+    Args:
+        shape: a density's own grid.
+        lattice: lattice vectors as rows, Angstrom.
+        spacing: wanted distance between points, Angstrom.
+        most_points: bound on the result; a huge cell must not become a huge array.
+    """
+    lengths = np.linalg.norm(lattice, axis=1)
+    wanted = [int(np.ceil(length / spacing)) for length in lengths]
+    a, b, c = (
+        max(n, scipy.fft.next_fast_len(w, real=True)) if w < most_points else most_points
+        for n, w in zip(shape, wanted, strict=True)
+    )
+    return (a, b, c) if a * b * c <= most_points else shape
 
 
 def _resize_axis(spectrum: np.ndarray, axis: int, new: int) -> np.ndarray:

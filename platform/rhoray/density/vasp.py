@@ -11,7 +11,9 @@ import warnings
 
 import numpy as np
 from pymatgen.core import DummySpecies, Structure
+from pymatgen.core.structure import StructureError
 from pymatgen.io.vasp import Poscar
+from pymatgen.io.vasp.inputs import BadPoscarWarning
 from pymatgen.io.vasp.outputs import parse_n_doubles
 
 from rhoray.core.errors import Impossible, Unreadable
@@ -23,7 +25,12 @@ _GRID_LINE = re.compile(rb"\s*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t\r]*\n")
 # What may follow the grid: nothing, occupancies, or the grid line of the magnetisation.
 _AFTER_GRID = re.compile(rb"augmentation|\n?[ \t]*\d+[ \t]+\d+[ \t]+\d+[ \t\r]*(?:\n|$)")
 
+# What pymatgen raises at garbled headers, a warning included.
+_NOT_A_POSCAR = (ValueError, IndexError, KeyError, AttributeError, TypeError, StructureError, BadPoscarWarning)
+
 LARGEST_GRID = 2**29
+# Python refuses to read integers of thousands of digits.
+LONGEST_GRID_LINE = 1000
 
 
 def read_chgcar(content: bytes) -> ChargeDensity:
@@ -55,18 +62,32 @@ def read_poscar(text: str) -> Structure:
     Raises:
         Unreadable: garbled, or a VASP 4 header, which does not say which elements its atoms are.
     """
-    lines = text.splitlines()
+    lines = [line.partition("#")[0] for line in text.splitlines()]
     if len(lines) > 5 and all(token.isdigit() for token in lines[5].split()):
         raise Unreadable("line 6 holds counts, expected element symbols (VASP 5 or later)")
+    _check_counts(lines)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             structure = Poscar.from_str(text).structure
-        except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+        except _NOT_A_POSCAR as error:
             raise Unreadable(f"the crystal's header can't be read: {error}") from error
     if any(isinstance(site.specie, DummySpecies) for site in structure):
         raise Unreadable(f"unknown element in {structure.formula}")
     return structure
+
+
+def _check_counts(lines: list[str]) -> None:
+    """Refuse more atoms than there are lines for, before pymatgen makes a list of them."""
+    counts: list[int] = []
+    for line in lines[6:]:
+        try:
+            counts += [int(token) for token in line.split()]
+        except ValueError:
+            if counts:
+                break
+    if counts and (min(counts) < 0 or sum(counts) > len(lines)):
+        raise Unreadable(f"the header announces {sum(counts)} atoms, found {len(lines)} lines (truncated?)")
 
 
 def _read_grid(content: bytes, start: int, num_atoms: int) -> Grid:
@@ -75,6 +96,8 @@ def _read_grid(content: bytes, start: int, num_atoms: int) -> Grid:
     if line is None:
         found = content[start : start + 40].decode("latin-1").strip()
         raise Unreadable(f"expected three grid counts after the atoms, found {found!r}")
+    if len(line[0]) > LONGEST_GRID_LINE:
+        raise Impossible(f"grid counts of {len(line[0])} characters, expected less than {LONGEST_GRID_LINE}")
     shape = tuple(int(n) for n in line.groups())
     size = int(np.prod(shape, dtype=object))
     if not 0 < size <= LARGEST_GRID:

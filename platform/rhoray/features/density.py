@@ -14,11 +14,12 @@ import scipy.fft
 
 from rhoray.density.charge_density import ChargeDensity, Grid
 from rhoray.density.crystal import mass_density, volume_per_atom
-from rhoray.density.resample import fourier_resample
+from rhoray.density.resample import finer_shape, fourier_resample
 from rhoray.features.block import Block, Latent
 
 # Averages over fewer points would depend on the grid.
 FINEST_SPACING = 0.18
+MOST_POINTS = 2**23
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BINS = np.linspace(-3.0, 0.6, 19)
 WIDTHS = (0.5, 1.0)
@@ -52,12 +53,8 @@ class _Fields:
 
 
 def _fields(density: ChargeDensity) -> _Fields:
-    lengths = np.linalg.norm(density.lattice, axis=1)
-    fine = [
-        max(n, scipy.fft.next_fast_len(int(np.ceil(x / FINEST_SPACING)), real=True))
-        for n, x in zip(density.values.shape, lengths, strict=True)
-    ]
-    rho = fourier_resample(density.values, (fine[0], fine[1], fine[2]))
+    fine = finer_shape(density.values.shape, density.lattice, FINEST_SPACING, most_points=MOST_POINTS)
+    rho = fourier_resample(density.values, fine)
     spectrum = scipy.fft.rfftn(rho, workers=1)
     reciprocal = 2 * np.pi * np.linalg.inv(density.lattice).T
     index = [np.fft.fftfreq(n, 1 / n) for n in rho.shape[:2]] + [np.arange(rho.shape[2] // 2 + 1)]

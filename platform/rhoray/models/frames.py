@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.frames import FrameKind, to_frame
+from rhoray.models.autoencoder import LATENT_SHAPE
 from rhoray.models.encoder_files import TrainedAutoencoder
 from rhoray.models.losses import density_error
 
@@ -26,12 +27,11 @@ def frames_tensor(densities: Sequence[ChargeDensity], kind: str) -> Float[Tensor
     return torch.from_numpy(np.stack(frames))[:, None]
 
 
-def _in_batches(trained: TrainedAutoencoder, densities: Sequence[ChargeDensity]) -> Iterator[tuple[slice, Tensor]]:
+def _in_batches(trained: TrainedAutoencoder, densities: Sequence[ChargeDensity]) -> Iterator[Tensor]:
     device = next(trained.model.parameters()).device
     size = GPU_BATCH if device.type == "cuda" else 1
     for start in range(0, len(densities), size):
-        part = slice(start, start + size)
-        yield part, frames_tensor(densities[part], trained.frame).to(device)
+        yield frames_tensor(densities[start : start + size], trained.frame).to(device)
 
 
 @torch.inference_mode()
@@ -39,19 +39,19 @@ def encode_densities(
     trained: TrainedAutoencoder, densities: Sequence[ChargeDensity]
 ) -> Float[np.ndarray, "n 16 16 16 16"]:
     """Return the latents of densities, float32."""
-    latents = [trained.model.encode(frames).cpu().numpy() for _, frames in _in_batches(trained, densities)]
-    return np.concatenate(latents) if latents else np.empty((0, 16, 16, 16, 16), np.float32)
+    latents = [trained.model.encode(frames).cpu().numpy() for frames in _in_batches(trained, densities)]
+    return np.concatenate(latents) if latents else np.empty((0, *LATENT_SHAPE), np.float32)
 
 
 @torch.inference_mode()
-def reconstruction_errors(
-    trained: TrainedAutoencoder,
-    densities: Sequence[ChargeDensity],
-    latents: Float[np.ndarray, "n 16 16 16 16"],
-) -> list[float]:
-    """Return integral |d rho| / integral rho of each crystal, decoded from its latent."""
+def encode_and_judge(
+    trained: TrainedAutoencoder, densities: Sequence[ChargeDensity]
+) -> tuple[Float[np.ndarray, "n 16 16 16 16"], list[float]]:
+    """Return latents, and integral |d rho| / integral rho of each crystal decoded from its latent."""
+    latents: list[np.ndarray] = [np.empty((0, *LATENT_SHAPE), np.float32)]
     errors: list[float] = []
-    for part, frames in _in_batches(trained, densities):
-        found = trained.model.decode(torch.from_numpy(latents[part]).to(frames.device))
-        errors += density_error(found, frames).tolist()
-    return errors
+    for frames in _in_batches(trained, densities):
+        latent = trained.model.encode(frames)
+        errors += density_error(trained.model.decode(latent), frames).tolist()
+        latents.append(latent.cpu().numpy())
+    return np.concatenate(latents), errors

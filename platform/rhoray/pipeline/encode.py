@@ -13,7 +13,7 @@ import torch
 from rhoray.core.errors import DatasetError
 from rhoray.core.storage import find, join, name_of, normalise, read_bytes
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
-from rhoray.models.frames import encode_densities, reconstruction_errors
+from rhoray.models.frames import encode_and_judge
 from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, plan_shards, run_sharded
 from rhoray.store.manifest import Manifest, read_manifest, write_manifest
 from rhoray.store.schema import LATENT_SCHEMA
@@ -91,8 +91,7 @@ def _encode_shard(task: ShardTask) -> ShardContent:
         if row["material_id"] in wanted
     ]
     densities = [row_density(row) for row in rows]
-    latents = encode_densities(trained, densities)
-    errors = reconstruction_errors(trained, densities, latents)
+    latents, errors = encode_and_judge(trained, densities)
     encoded = [
         {**row, "latent": latent.astype("<f4").tobytes(), "density_error": error}
         for row, latent, error in zip(rows, latents, errors, strict=True)

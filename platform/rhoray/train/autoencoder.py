@@ -50,6 +50,7 @@ RUN = "run.json"
 CHECKPOINT = "state.pt"
 SCORE = "val_density_error_median"
 MOST_FAILURES = 3
+SPEAK_EVERY_S = 10.0
 BATCH_FORMAT = "pyarrow"
 
 
@@ -161,6 +162,8 @@ def _train_worker(config: dict[str, Any]) -> None:
             saved = torch.load(Path(folder) / CHECKPOINT, map_location=device, weights_only=True)
         state.load_checkpoint(saved)
 
+    reporter = _Reporter(rank, recipe, steps)
+
     def train(epoch: int) -> Iterator[Batch]:
         shard = ray.train.get_dataset_shard("train")
         tables = shard.iter_batches(
@@ -170,7 +173,7 @@ def _train_worker(config: dict[str, Any]) -> None:
             local_shuffle_seed=recipe.seed + epoch,
             drop_last=True,
         )
-        return _batches(tables, recipe, device)
+        return reporter.follow(_batches(tables, recipe, device), epoch)
 
     def val(epoch: int) -> Iterator[Batch]:
         del epoch
@@ -179,7 +182,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         own = (table for index, table in enumerate(tables) if index % world == rank)
         return _batches(own, recipe, device)
 
-    run_epochs(state, recipe, train, val, on_epoch=_Reporter(rank, recipe), gather=_gather)
+    run_epochs(state, recipe, train, val, on_epoch=reporter, gather=_gather)
 
 
 def _say(line: str) -> None:
@@ -228,11 +231,21 @@ def _gather(values: list[Any]) -> list[Any]:
 
 
 class _Reporter:
-    """Prints one line an epoch, and commits a checkpoint from rank 0."""
+    """Says how far training is, and commits a checkpoint after each epoch; all from rank 0."""
 
-    def __init__(self, rank: int, recipe: Recipe) -> None:
+    def __init__(self, rank: int, recipe: Recipe, steps: int) -> None:
         self.rank = rank
         self.recipe = recipe
+        self.steps = steps
+        self.spoke = time.monotonic()
+
+    def follow(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
+        """Pass batches on, and say now and then how far the epoch is."""
+        for step, batch in enumerate(batches):
+            if not self.rank and time.monotonic() - self.spoke > SPEAK_EVERY_S:
+                self.spoke = time.monotonic()
+                _say(f"epoch {epoch + 1}/{self.recipe.epochs}: step {step}/{self.steps}")
+            yield batch
 
     def __call__(self, metrics: dict[str, float], state: TrainState) -> None:
         if self.rank:

@@ -42,7 +42,7 @@ class Recipe:
     learning_rate: float = 3e-4
     core_rate: float = 0.01
     warmup_steps: int = 20
-    basis_crystals: int = 64
+    basis_crystals: int = 32
     clip_norm: float = 1.0
     seed: int = 0
 

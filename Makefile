@@ -1,0 +1,42 @@
+# Everything runs in .venv, made once; `make` needs Python >= 3.11 and nothing else.
+PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench serve lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"RhoRay needs Python 3.11 or later, found {v[0]}.{v[1]}; try make PYTHON=python3.11 …")'
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (2 to 5 minutes, 2.5 GB)"
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q -c requirements.lock -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## the whole main job on the packaged sample, about 6 minutes on 2 cores
+	@$(PY) -m rhoray.local.demo
+
+test: $(STAMP)  ## all tests, about 10 minutes on 2 cores
+	@$(PY) -m pytest
+
+lint: $(STAMP)  ## ruff, mypy, import contracts, spelling
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/codespell
+
+bench: $(STAMP)  ## every script in benchmarks/, results in benchmarks/results
+	@for script in benchmarks/bench_*.py; do $(PY) $$script || exit 1; done
+
+serve: $(STAMP)  ## the packaged model on http://127.0.0.1:8000 until Ctrl-C
+	@.venv/bin/serve run serve.app:app
+
+lock: $(STAMP)  ## write what is installed to requirements.lock
+	@$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache demo-output

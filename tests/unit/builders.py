@@ -1,0 +1,120 @@
+"""Densities with known answers: Gaussians at atoms, built in reciprocal space, hence periodic and band-limited."""
+
+import functools
+import gzip
+import itertools
+
+import numpy as np
+
+from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.vasp import write_chgcar
+from rhoray.sources.items import sample_uri
+from rhoray.store.manifest import read_manifest
+from rhoray.store.shards import read_shard, row_density
+
+SKEWED_LATTICE = np.array([[3.1, 0.2, 0.1], [0.4, 3.9, -0.3], [-0.2, 0.5, 4.6]])
+SKEWED_SITES = np.array([[0.02, 0.05, 0.11], [0.47, 0.56, 0.61], [0.21, 0.77, 0.34]])
+
+
+def gaussians(lattice, species, sites, electrons, widths, shape) -> ChargeDensity:
+    """Return atoms of Gaussian density; `electrons` and `widths` (Angstrom) are per atom."""
+    lattice, sites = np.asarray(lattice, float), np.asarray(sites, float)
+    index = np.stack(np.meshgrid(*[np.fft.fftfreq(n, 1 / n) for n in shape], indexing="ij"), axis=-1)
+    wave = np.linalg.norm(index @ (2 * np.pi * np.linalg.inv(lattice).T), axis=-1)
+    spectrum = np.zeros(shape, complex)
+    for site, charge, width in zip(sites, electrons, widths, strict=True):
+        spectrum += charge * np.exp(-0.5 * (wave * width) ** 2 - 2j * np.pi * (index @ site))
+    for axis, n in enumerate(shape):  # a Nyquist coefficient has no partner: leave it out
+        if n % 2 == 0:
+            spectrum[(slice(None),) * axis + (n // 2,)] = 0
+    values = np.fft.ifftn(spectrum).real * spectrum.size / abs(np.linalg.det(lattice))
+    return ChargeDensity(values, lattice, tuple(species), sites)
+
+
+def salt(shape=(24, 24, 24), edge=5.6) -> ChargeDensity:
+    """Return rock salt's cubic cell: 4 Na and 4 Cl, 32 electrons."""
+    corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    sites = np.concatenate([corners, corners + [0.5, 0, 0]]) % 1
+    return gaussians(edge * np.eye(3), ["Na"] * 4 + ["Cl"] * 4, sites, [1] * 4 + [7] * 4, [0.7] * 4 + [0.6] * 4, shape)
+
+
+def skewed(shape=(10, 12, 15)) -> ChargeDensity:
+    """Return a triclinic Li-O-Fe crystal without any symmetry, 15 electrons."""
+    return gaussians(SKEWED_LATTICE, ["Li", "O", "Fe"], SKEWED_SITES, [1, 6, 8], [0.7, 0.5, 0.6], shape)
+
+
+def supercell(density: ChargeDensity, counts: tuple[int, int, int]) -> ChargeDensity:
+    """Return the same crystal in a larger cell."""
+    shifts = np.array(list(itertools.product(*(range(n) for n in counts))))
+    sites = (density.frac_coords[:, None] + shifts[None]) / np.array(counts)
+    species = tuple(s for s in density.species for _ in shifts)
+    lattice = density.lattice * np.array(counts)[:, None]
+    return ChargeDensity(np.tile(density.values, counts), lattice, species, sites.reshape(-1, 3))
+
+
+def rolled(density: ChargeDensity, steps: tuple[int, int, int]) -> ChargeDensity:
+    """Return the same crystal with its origin moved by whole grid points."""
+    sites = density.frac_coords + np.array(steps) / np.array(density.values.shape)
+    return ChargeDensity(np.roll(density.values, steps, (0, 1, 2)), density.lattice, density.species, sites)
+
+
+def permuted(density: ChargeDensity, order: tuple[int, int, int]) -> ChargeDensity:
+    """Return the same crystal with its axes named in another order."""
+    return ChargeDensity(
+        np.ascontiguousarray(density.values.transpose(order)),
+        density.lattice[list(order)],
+        density.species,
+        density.frac_coords[:, list(order)],
+    )
+
+
+def with_lattice(density: ChargeDensity, lattice) -> ChargeDensity:
+    """Return the same values over another lattice."""
+    return ChargeDensity(density.values, lattice, density.species, density.frac_coords)
+
+
+def rotation(seed: int = 0) -> np.ndarray:
+    """Return a random proper rotation."""
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    return q * np.sign(np.linalg.det(q))
+
+
+@functools.cache
+def sample_rows() -> tuple[dict, ...]:
+    """Return the first shard of the packaged sample."""
+    return tuple(read_shard(read_manifest(sample_uri()).shards[0]))
+
+
+@functools.cache
+def sample_densities(count: int) -> tuple[ChargeDensity, ...]:
+    """Return real PBE densities of the packaged sample."""
+    return tuple(row_density(row) for row in sample_rows()[:count])
+
+
+def chgcar_text(density: ChargeDensity, *, spin: bool = False, augmentation: bool = False) -> str:
+    """Return a CHGCAR as VASP writes it: occupancies after each grid, then moments and the magnetisation."""
+    text = write_chgcar(density)
+    occupancies = "".join(
+        f"augmentation occupancies {i + 1:3d} {7:3d}\n"
+        "  0.2753636E+00 -0.3331354E-01  0.1000000E+03  0.0000000E+00  0.0000000E+00\n  0.7E+01 -0.1E-02\n"
+        for i in range(density.n_atoms)
+    )
+    if augmentation:
+        text += occupancies
+    if spin:
+        grid = " ".join(str(n) for n in density.values.shape)
+        magnetisation = "\n".join(" 0.77777777777E+02" for _ in range(density.values.size))
+        moments = " ".join("0.1E+01" for _ in range(density.n_atoms))
+        text += f" {moments}\n {grid}\n{magnetisation}\n{occupancies}"
+    return text
+
+
+@functools.cache
+def salt_chgcar() -> bytes:
+    """Return a small valid CHGCAR."""
+    return chgcar_text(salt((8, 9, 10))).encode()
+
+
+def gzipped(content: bytes) -> bytes:
+    """Return gzip of content, the same bytes every time."""
+    return gzip.compress(content, mtime=0)
