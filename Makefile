@@ -30,13 +30,13 @@ lint: $(STAMP)  ## ruff, mypy, import contracts, spelling
 	@.venv/bin/codespell
 
 bench: $(STAMP)  ## every script in benchmarks/, results in benchmarks/results
-	@for script in benchmarks/bench_*.py; do $(PY) $$script || exit 1; done
+	@cd benchmarks && for script in bench_*.py; do ../$(PY) $$script || exit 1; done
 
 serve: $(STAMP)  ## the packaged model on http://127.0.0.1:8000 until Ctrl-C
 	@.venv/bin/serve run serve.app:app
 
 lock: $(STAMP)  ## write what is installed to requirements.lock
-	@$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	@$(PY) -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache demo-output

@@ -34,7 +34,7 @@ def gaussians(lattice, species, sites, electrons, widths, shape) -> ChargeDensit
 def salt(shape=(24, 24, 24), edge=5.6) -> ChargeDensity:
     """Return rock salt's cubic cell: 4 Na and 4 Cl, 32 electrons."""
     corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    sites = np.concatenate([corners, corners + [0.5, 0, 0]]) % 1
+    sites = np.concatenate([corners, corners + np.array([0.5, 0, 0])]) % 1
     return gaussians(edge * np.eye(3), ["Na"] * 4 + ["Cl"] * 4, sites, [1] * 4 + [7] * 4, [0.7] * 4 + [0.6] * 4, shape)
 
 

@@ -128,7 +128,7 @@ def exists(uri: str) -> bool:
     filesystem, path = open_filesystem(uri)
     try:
         return filesystem.info(path)["type"] == "file"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.model_selection import GroupKFold
 
-Fold = tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]
+# The underscore: folds of one list differ in size.
+Fold = tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _test"]]
 FitPredict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -33,7 +34,7 @@ def out_of_fold(folds: Sequence[Fold], fit_predict: FitPredict, num_rows: int) -
 
 def fold_predictions(
     folds: Sequence[Fold], fit_predict: FitPredict
-) -> Iterator[tuple[Int[np.ndarray, " test"], Float[np.ndarray, " test"]]]:
+) -> Iterator[tuple[Int[np.ndarray, " _test"], Float[np.ndarray, " _test"]]]:
     """Yield each fold's rows and their predictions, so that a scheduler may stop between folds."""
     for train, test in folds:
         yield test, fit_predict(train, test)

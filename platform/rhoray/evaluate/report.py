@@ -30,16 +30,18 @@ def build_report(table: pd.DataFrame, targets: list[str], title: str) -> Report:
 
     Args:
         table: material_id, crystal_system, and for each target <target>, _lower, _upper, _reference.
-        targets: which to judge; those without any reference are left out.
+        targets: which to judge; those with less than two predictions that have a reference are left out.
         title: of the report.
     """
     metrics: dict[str, dict] = {}
     plots: dict[str, bytes] = {}
     for name in targets:
         reference = f"{name}_reference"
-        if reference not in table or table[reference].notna().sum() < 2:
+        if reference not in table:
             continue
         known = table[table[reference].notna() & table[name].notna()]
+        if len(known) < 2:
+            continue
         metrics[name] = _judge(known, name)
         plots[f"parity_{name}.png"] = _parity(known, name)
     return Report(metrics, _markdown(metrics, title), plots)

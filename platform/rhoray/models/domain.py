@@ -43,7 +43,7 @@ class Domain:
         found = [f"the model has seen no compound of {', '.join(foreign)}"] if foreign else []
         low, high = np.array(self.lowest), np.array(self.highest)
         margin = MARGIN * (high - low)
-        outside = (features < low - margin) | (features > high + margin)
+        outside = (features < low - margin) | (features > high + margin) | ~np.isfinite(features)
         for name, words in NAMED.items():
             if name in self.labels and outside[i := self.labels.index(name)]:
                 found.append(f"{words} is {features[i]:.3g}, in training {low[i]:.3g} to {high[i]:.3g}")

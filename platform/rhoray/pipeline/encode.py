@@ -15,6 +15,7 @@ from rhoray.core.storage import find, join, name_of, normalise, read_bytes
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
 from rhoray.models.frames import encode_and_judge
 from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, plan_shards, run_sharded
+from rhoray.registry.bundle import resolve_encoder
 from rhoray.store.manifest import Manifest, read_manifest, write_manifest
 from rhoray.store.schema import LATENT_SCHEMA
 from rhoray.store.shards import read_shard, row_density
@@ -51,10 +52,10 @@ def encode(data: str, model: str, out: str) -> dict[str, Any]:
         encoded, seconds, out, and density_error (median and worst over the crystals).
     """
     started = time.monotonic()
-    out = normalise(out)
+    out, model = normalise(out), resolve_encoder(model)
     manifest = read_manifest(data)
     digest = hashlib.sha256(read_autoencoder_files(model)[WEIGHTS]).hexdigest()
-    settings = {"model": normalise(model), "digest": digest}
+    settings = {"model": model, "digest": digest}
     items = [
         {"material_id": r.material_id, "shard": join(manifest.uri, r.shard), "hash": r.content_hash}
         for r in manifest.written.itertuples()

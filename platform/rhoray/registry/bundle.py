@@ -26,6 +26,7 @@ from rhoray.core.errors import BundleError
 from rhoray.core.intervals import Calibration, calibrate
 from rhoray.core.storage import exists, find, join, name_of, normalise, read_bytes, write_bytes
 from rhoray.core.targets import TARGETS, get_target, in_reading_order, with_derived
+from rhoray.features.registry import BLOCK_NAMES, get_blocks
 from rhoray.models.domain import Domain, domain_from_json
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
 from rhoray.models.regressor import Regressor, load_regressor
@@ -70,7 +71,7 @@ def resolve(uri: str) -> str:
         return normalise(uri)
     try:
         return join(uri, read_bytes(join(uri, LATEST)).decode().strip())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(f"{uri}: no {CARD} and no {LATEST}, expected the --out of publish") from error
 
 
@@ -101,9 +102,12 @@ def _verified_files(root: str) -> Files:
         content = read_bytes(join(root, CARD))
     except FileNotFoundError as error:
         raise BundleError(f"{root}: no {CARD}") from error
-    card = json.loads(content)
+    try:
+        hashes = dict(json.loads(content)["files"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{root}: {CARD} is garbled: {error!r}") from error
     out = {CARD: content}
-    for name, digest in card["files"].items():
+    for name, digest in hashes.items():
         try:
             out[name] = read_bytes(join(root, name))
         except FileNotFoundError as error:
@@ -142,13 +146,18 @@ class _Parts:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     out_of_fold: pd.DataFrame | None = None
 
+    def taken(self, chosen: dict[str, Regressor]) -> set[str]:
+        """Return the targets for which this offer's regressor was chosen."""
+        return {target for target, regressor in self.regressors.items() if chosen.get(target) is regressor}
+
 
 def publish(
     encoder: str, regressors: Sequence[str], out: str, *, now: datetime.datetime | None = None
 ) -> dict[str, Any]:
     """Write a bundle of one encoder and the regressors of runs or other bundles.
 
-    Where several offer one target, the first wins. What the bundle takes for known comes from the first as well.
+    Where several offer one target, the first wins. What the bundle takes for known comes from the first of which
+    it takes a regressor.
 
     Args:
         encoder: --out of train_ae, or a bundle.
@@ -162,22 +171,15 @@ def publish(
     Raises:
         BundleError: something is missing, or a regressor learned from another encoder's latents.
     """
-    encoder_files = {name: _read(join(_model_root(encoder), name)) for name in (WEIGHTS, ABOUT)}
+    encoder_files = {name: _read(join(resolve_encoder(encoder), name)) for name in (WEIGHTS, ABOUT)}
     autoencoder = load_autoencoder(encoder_files)
     offers = [_parts(uri) for uri in regressors]
     chosen: dict[str, Regressor] = {}
-    calibrations: dict[str, Calibration] = {}
     for offer in offers:
-        for target, regressor in offer.regressors.items():
-            if target not in chosen and regressor.about.encoder in (None, autoencoder.digest):
-                chosen[target] = regressor
-                if target in offer.calibrations:
-                    calibrations[target] = offer.calibrations[target]
+        chosen = {**{t: r for t, r in offer.regressors.items() if _fits(r, autoencoder.digest)}, **chosen}
     if not chosen:
         raise BundleError("no regressor fits this encoder: were they tuned on its latents?")
-    known = [offer.out_of_fold for offer in offers if offer.out_of_fold is not None]
-    calibrations = {**_calibrations(known), **calibrations}
-    used = {t: c for t, c in calibrations.items() if t in chosen or _derivable(t, chosen)}
+    used = _chosen_calibrations(offers, chosen)
     formulas = set().union(*(offer.formulas for offer in offers))
     formulas |= set(autoencoder.about.get("training_formulas", []))
     files = {
@@ -188,7 +190,7 @@ def publish(
             for name, content in regressor.to_files().items()
         },
         CALIBRATION: _json({t: asdict(c) for t, c in used.items()}),
-        DOMAIN: _json(offers[0].domain.to_json()),
+        DOMAIN: _json(_chosen_domain(offers, chosen, autoencoder.digest).to_json()),
         FORMULAS: _json(sorted(formulas)),
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
@@ -214,6 +216,51 @@ def publish(
     return {"name": card["name"], "version": version, "out": root}
 
 
+def _fits(regressor: Regressor, digest: str) -> bool:
+    return regressor.about.encoder in (None, digest)
+
+
+def _chosen_calibrations(offers: list[_Parts], chosen: dict[str, Regressor]) -> dict[str, Calibration]:
+    """Calibrate what runs offer on their residuals; of a bundle keep the intervals of what was chosen from it."""
+    tables: list[pd.DataFrame] = []
+    kept: dict[str, Calibration] = {}
+    for offer in offers:
+        taken = offer.taken(chosen)
+        kept |= {t: c for t, c in offer.calibrations.items() if t in taken or _derivable(t, taken)}
+        if offer.out_of_fold is not None and taken:
+            tables.append(offer.out_of_fold[offer.out_of_fold.target.isin(taken)])
+    found = {**_calibrations(tables), **kept}
+    return {**_bounds(found, chosen), **found}
+
+
+def _bounds(found: dict[str, Calibration], chosen: dict[str, Regressor]) -> dict[str, Calibration]:
+    """Calibrate derived targets whose moduli have no residuals in common.
+
+    ln E and ln theta change by no more than the larger change of ln K and ln G, so that one's factor is safe.
+    """
+    moduli = [found[t] for t in ("bulk_modulus", "shear_modulus") if t in found]
+    safe = Calibration(max((c.width for c in moduli), default=0.0), True, min((c.count for c in moduli), default=0))
+    return {t: safe for t in TARGETS if _derivable(t, chosen.keys() & found.keys())}
+
+
+def _chosen_domain(offers: list[_Parts], chosen: dict[str, Regressor], digest: str) -> Domain:
+    """Return the first chosen offer's domain; without its latent columns if they are of another encoder."""
+    first = next(offer for offer in offers if offer.taken(chosen))
+    domain = first.domain
+    if all(_fits(regressor, digest) for regressor in first.regressors.values()):
+        return domain
+    foreign = {block.name for block in get_blocks(BLOCK_NAMES) if block.needs_latent}
+    own = [i for i, label in enumerate(domain.labels) if label.split(".")[0] not in foreign]
+    if not own:
+        raise BundleError("the span of the training crystals is in another encoder's latents only: tune on this one's")
+    return Domain(
+        domain.elements,
+        tuple(domain.labels[i] for i in own),
+        tuple(domain.lowest[i] for i in own),
+        tuple(domain.highest[i] for i in own),
+    )
+
+
 def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibration) -> dict[str, Any]:
     regressor = chosen.get(target)
     about = regressor.target if regressor else get_target(target)
@@ -232,15 +279,20 @@ def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibratio
     return {**described, "interval_90": {kind: width, "residuals": calibration.count}}
 
 
-def _derivable(target: str, chosen: dict[str, Regressor]) -> bool:
-    return target in TARGETS and TARGETS[target].derived and {"bulk_modulus", "shear_modulus"} <= chosen.keys()
+def _derivable(target: str, learned: set[str]) -> bool:
+    return target in TARGETS and TARGETS[target].derived and {"bulk_modulus", "shear_modulus"} <= learned
 
 
 def _json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True).encode() + b"\n"
 
 
-def _model_root(uri: str) -> str:
+def resolve_encoder(uri: str) -> str:
+    """Return the folder that holds the autoencoder of a training run or of a bundle.
+
+    Raises:
+        BundleError: it is neither.
+    """
     return resolve(uri) if uri == PRETRAINED or not exists(join(uri, WEIGHTS)) else normalise(uri)
 
 

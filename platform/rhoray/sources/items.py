@@ -106,7 +106,7 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
     Raises:
         InputRefused: why it can't be used; Unavailable when the storage does not give it.
     """
-    uri, _, row_id = item.uri.partition("#")
+    uri, row_id = _shard_and_row(item.uri)
     try:
         if row_id:
             return row_density(_shard_rows(uri)[row_id])
@@ -116,6 +116,12 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
     except (OSError, KeyError) as error:
         raise Unavailable(f"{uri} can't be read: {error}") from error
     return read_density(content, limit=limit)
+
+
+def _shard_and_row(uri: str) -> tuple[str, str]:
+    """Tell `shard.parquet#id` from a file, whose name may hold a # too."""
+    shard, _, row_id = uri.rpartition("#")
+    return (shard, row_id) if shard.endswith(".parquet") else (uri, "")
 
 
 @functools.lru_cache(maxsize=2)

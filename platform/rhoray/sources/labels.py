@@ -9,9 +9,10 @@ import re
 
 import pandas as pd
 
-from rhoray.core.errors import LabelError
-from rhoray.core.storage import name_of, read_bytes
+from rhoray.core.errors import InputRefused, LabelError
+from rhoray.core.storage import read_bytes
 from rhoray.core.targets import TARGETS
+from rhoray.density.decompress import decompress
 
 KEY = "material_id"
 SPLIT = "split"
@@ -22,18 +23,19 @@ def read_labels(uri: str) -> pd.DataFrame:
     """Return labels by material_id: float columns, and `split` if the table has one.
 
     Args:
-        uri: a .csv (plain or compressed) or .parquet table.
+        uri: a .csv (plain, gz, bz2 or xz) or .parquet table.
 
     Raises:
-        LabelError: no material_id, an id twice, a wrong unit, or a value outside the target's physical range.
+        LabelError: no material_id, an id twice, a wrong unit, text for a target, or a value outside the
+            target's physical range.
     """
     try:
         content = read_bytes(uri)
     except FileNotFoundError as error:
         raise LabelError(f"{uri}: no such table") from error
     try:
-        table = _parse(content, name_of(uri))
-    except (ValueError, OSError) as error:
+        table = _parse(decompress(content))
+    except (ValueError, OSError, InputRefused) as error:
         raise LabelError(f"{uri} is neither CSV nor Parquet: {error}") from error
     table = table.rename(columns={c: _without_unit(str(c), uri) for c in table.columns})
     if KEY not in table:
@@ -43,17 +45,19 @@ def read_labels(uri: str) -> pd.DataFrame:
     if len(repeated):
         raise LabelError(f"{uri}: material_id {repeated.iloc[0]!r} stands more than once")
     table = table.set_index(KEY)
+    for column in table.columns.intersection(list(TARGETS)):
+        _check_numbers(table[column], uri)
     numeric = table.select_dtypes("number").astype(float)
     for column in numeric.columns.intersection(list(TARGETS)):
         _check_range(numeric[column], uri)
     return numeric.assign(**({SPLIT: table[SPLIT].astype(str)} if SPLIT in table else {}))
 
 
-def _parse(content: bytes, name: str) -> pd.DataFrame:
+def _parse(content: bytes) -> pd.DataFrame:
     if content.startswith(b"PAR1"):
         return pd.read_parquet(io.BytesIO(content))
-    compression = "gzip" if name.endswith(".gz") else None
-    return pd.read_csv(io.BytesIO(content), compression=compression)
+    # Ids are text: 007 is not 7.
+    return pd.read_csv(io.BytesIO(content), dtype={KEY: str})
 
 
 def _without_unit(column: str, uri: str) -> str:
@@ -64,6 +68,12 @@ def _without_unit(column: str, uri: str) -> str:
     if name in TARGETS and unit != TARGETS[name].unit:
         raise LabelError(f"{uri}: column {column!r} is in {unit!r}, expected {TARGETS[name].unit!r}")
     return name
+
+
+def _check_numbers(column: pd.Series, uri: str) -> None:
+    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    if len(wrong):
+        raise LabelError(f"{uri}: {column.name} of {wrong.index[0]} is {wrong.iloc[0]!r}, expected a number")
 
 
 def _check_range(column: pd.Series, uri: str) -> None:

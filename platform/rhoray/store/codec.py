@@ -30,7 +30,7 @@ def encode_values(values: Grid) -> bytes:
         Impossible: a value is beyond float16's range (65504 e/A3), far above any valence density.
     """
     peak = float(np.abs(values).max())
-    if peak > np.finfo(DTYPE).max:
+    if peak > float(np.finfo(DTYPE).max):
         raise Impossible(f"density of {peak:.3g} e/A3, expected less than 65504; is it rho x V?")
     return np.ascontiguousarray(values, DTYPE).tobytes()
 

@@ -6,12 +6,13 @@ own checkpoints below `ray/`. `run.json` names the run that `--resume` continues
 
 import json
 import logging
+import os
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,11 @@ def train_autoencoder(
     manifest = read_manifest(data)
     counts = manifest.written.split.value_counts()
     if counts.get("train", 0) < workers or counts.get("val", 0) < 1:
-        raise DatasetError(f"{data}: splits {counts.to_dict()}, expected train and val crystals")
-    if recipe.batch_size % workers:
-        raise ResourceError(f"batch size {recipe.batch_size} can't be shared by {workers} workers")
+        raise DatasetError(
+            f"{data}: splits {counts.to_dict()}, expected train and val crystals; "
+            "more densities, or a column `split` in the label table, give both"
+        )
+    recipe = _fit_batch(recipe, int(counts["train"]), workers)
     name = _run_name(out, recipe, resume=resume)
     config = {
         "recipe": recipe,
@@ -125,6 +128,14 @@ def train_autoencoder(
     return summary
 
 
+def _fit_batch(recipe: Recipe, count: int, workers: int) -> Recipe:
+    """Return the recipe with a batch that every worker can fill: on ten crystals one of eight is too many."""
+    share = min(recipe.batch_size, count) // workers
+    if share < 1:
+        raise ResourceError(f"batches of {recipe.batch_size} can't be shared by {workers} workers")
+    return replace(recipe, batch_size=share * workers)
+
+
 def _run_name(out: str, recipe: Recipe, *, resume: bool) -> str:
     """Return the run to continue, or a new one; Ray continues whatever bears the same name."""
     if resume:
@@ -147,7 +158,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, _cores() // world))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     _say(f"worker {rank + 1} of {world} on {device}, {torch.get_num_threads()} threads")
     torch.manual_seed(recipe.seed)
     model = build_autoencoder(recipe.network).to(device)
@@ -189,10 +200,6 @@ def _say(line: str) -> None:
     """Speak to whoever reads the job's log; Ray forwards a worker's standard output."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-def _cores() -> int:
-    return torch.multiprocessing.cpu_count()
 
 
 def _batches(tables: Iterable[pa.Table], recipe: Recipe, device: torch.device) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +31,6 @@ class Batch:
 
 Batches = Callable[[int], Iterable[Batch]]
 Gather = Callable[[list[Any]], list[Any]]
-
-
-class OnEpoch(Protocol):
-    """What is called after each epoch, on every worker."""
-
-    def __call__(self, metrics: dict[str, float], state: "TrainState") -> None:
-        """Report, save a checkpoint, or both."""
 
 
 @dataclass(slots=True)
@@ -70,6 +63,10 @@ class TrainState:
             group["lr"] = group["initial_lr"] * factor(self.scheduler.last_epoch)
         self.epoch = checkpoint["epoch"]
         self.history = list(checkpoint["history"])
+
+
+# Called after each epoch, on every worker: reports, or saves a checkpoint.
+OnEpoch = Callable[[dict[str, float], TrainState], None]
 
 
 def start_state(

@@ -161,10 +161,9 @@ def test_damage_never_raises_anything_but_a_refusal(seed, cut, flips, in_head):
     content = bytes(content[: rng.randrange(len(content))]) if cut else bytes(content)
     try:
         density = read_density(content)
-    except InputRefused as refusal:
-        assert str(refusal)
-    else:
-        assert np.isfinite(density.values).all()
+    except InputRefused:
+        return
+    assert np.isfinite(density.values).all()
 
 
 def test_a_poscar_alone():

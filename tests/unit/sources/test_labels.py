@@ -39,9 +39,7 @@ def test_compressed_csv_and_parquet_hold_the_same(table, tmp_path):
     pd.testing.assert_frame_equal(read_labels(str(tmp_path / "labels.parquet")), expected)
 
 
-@pytest.mark.parametrize(
-    "header", ["bulk_modulus (GPa)", "bulk_modulus [GPa]", " bulk_modulus(GPa) ", "bulk_modulus"]
-)
+@pytest.mark.parametrize("header", ["bulk_modulus (GPa)", "bulk_modulus [GPa]", " bulk_modulus(GPa) ", "bulk_modulus"])
 def test_the_right_unit_is_taken_off(table, header):
     assert read_labels(table(f"material_id,{header}\nmp-1,100\n")).bulk_modulus["mp-1"] == 100
 

@@ -82,6 +82,7 @@ def test_values_are_little_endian_float16_in_c_order():
     np.testing.assert_array_equal(decode_values(content, (2, 3, 4), values.mean()), values)
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_float16_cannot_hold_is_refused():
     with pytest.raises(Impossible, match="is it rho x V"):
         encode_values(np.full((2, 2, 2), 7e4))
