@@ -48,6 +48,8 @@ def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
         if os.environ.get("RHORAY_DEBUG"):
             traceback.print_exc()
         reason = str(error).strip().splitlines() or [""]
+        if isinstance(error, ModuleNotFoundError):
+            reason.append(f"{error} in {sys.executable}; activate the environment before `ray start`")
         sys.exit(f"failed: {type(error).__name__}: {reason[-1]} (RHORAY_DEBUG=1 shows where)")
     print(json.dumps(summary))
 

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def cluster(store) -> Iterator[str]:
     """A Ray of two CPUs with its dashboard, as `ray start --head` makes it; its workers see the S3 server."""
     del store  # must run first: workers inherit the environment
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["RAY_SERVE_DEFAULT_HTTP_PORT"] = str(free_port())
+    # A submitted job runs `python`, which must be this one, as in an activated environment.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     context = ray.init(
         address="local",
         num_cpus=2,
@@ -156,8 +158,10 @@ def served_url(pipeline) -> Iterator[str]:
     from serve.settings import ServeSettings
 
     settings = ServeSettings(bundle=pipeline.bundle, max_upload_bytes=16 * 2**20, max_decompressed_bytes=64 * 2**20)
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(build(settings), name="rhoray", route_prefix="/")
-    yield f"http://127.0.0.1:{os.environ['RAY_SERVE_DEFAULT_HTTP_PORT']}"
+    yield f"http://127.0.0.1:{port}"
     with contextlib.suppress(Exception):
         serve.shutdown()
 

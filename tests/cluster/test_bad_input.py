@@ -19,7 +19,7 @@ NUMBER = r"-?\d\.\d+E[+-]\d+"
 EXPECTED = {
     "empty": ("unreadable", "empty"),
     "truncated": ("unreadable", "truncated"),
-    "nan": ("impossible", "NaN"),
+    "notnumber": ("impossible", "NaN"),
     "header": ("impossible", "header disagree"),
     "jpeg": ("unknown-format", "JPEG"),
     "zero": ("impossible", "0 electrons"),
@@ -39,7 +39,7 @@ def folder(tmp_path_factory, sample_densities):
         "good2_CHGCAR": write_chgcar(second),
         "empty_CHGCAR": "",
         "truncated_CHGCAR": text[: len(text) // 2],
-        "nan_CHGCAR": re.sub(NUMBER, "NaN", text, count=1),
+        "notnumber_CHGCAR": re.sub(NUMBER, "NaN", text, count=1),
         "header_CHGCAR": text.replace(f"\n{grid}\n", f"\n{fewer}\n"),
         "zero_CHGCAR": re.sub(NUMBER, "0.00000000000E+00", text),
     }

@@ -16,8 +16,8 @@ def test_trees_grown_on_ray_actors_learn(cluster):
     x = np.random.default_rng(0).normal(size=(200, 5))
     space = xgboost_space()
     params = {**space.fixed, **space.start, "rounds": 60}
-    trees = fit_trees("xgboost", x, x[:, 0] * x[:, 1], params, seed=0)
-    assert np.corrcoef(trees.predict(x), x[:, 0] * x[:, 1])[0, 1] > 0.9
+    trees = fit_trees("xgboost", x, x[:, 0] + x[:, 1], params, seed=0)
+    assert np.corrcoef(trees.predict(x), x[:, 0] + x[:, 1])[0, 1] > 0.9
 
 
 def test_a_search_over_xgboost_yields_a_regressor(pipeline, bucket):

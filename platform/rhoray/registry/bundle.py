@@ -156,8 +156,8 @@ def publish(
 ) -> dict[str, Any]:
     """Write a bundle of one encoder and the regressors of runs or other bundles.
 
-    Where several offer one target, the first wins. What the bundle takes for known comes from the first of which
-    it takes a regressor.
+    Where several offer one target, the first wins; of another bundle only those regressors are taken that do not
+    look at its latents. What the bundle takes for known comes from the first of which it takes a regressor.
 
     Args:
         encoder: --out of train_ae, or a bundle.
@@ -175,7 +175,10 @@ def publish(
     autoencoder = load_autoencoder(encoder_files)
     offers = [_parts(uri) for uri in regressors]
     chosen: dict[str, Regressor] = {}
-    for offer in offers:
+    for uri, offer in zip(regressors, offers, strict=True):
+        foreign = [t for t, r in offer.regressors.items() if not _fits(r, autoencoder.digest)]
+        if foreign and offer.out_of_fold is not None:
+            raise BundleError(f"{uri}: {', '.join(foreign)} learned from the latents of another encoder than {encoder}")
         chosen = {**{t: r for t, r in offer.regressors.items() if _fits(r, autoencoder.digest)}, **chosen}
     if not chosen:
         raise BundleError("no regressor fits this encoder: were they tuned on its latents?")

@@ -6,9 +6,11 @@ after the same folds. Folds keep formulas together. Crystals of split `test` tak
 
 import functools
 import logging
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from rhoray.core.errors import DatasetError, RhoRayError
 from rhoray.core.storage import exists, join, normalise, open_filesystem
 from rhoray.core.targets import TARGETS, Target, get_target
 from rhoray.evaluate.metrics import regression_metrics
-from rhoray.evaluate.protocol import Fold, fold_predictions, grouped_folds, out_of_fold
+from rhoray.evaluate.protocol import Fold, fold_predictions, grouped_folds
 from rhoray.features.registry import get_blocks
 from rhoray.models.boosted_trees import TreeKind
 from rhoray.models.domain import fit_domain
@@ -42,6 +44,7 @@ METRIC = "mae"
 FOLDS = 5
 FEWEST_ROWS = 20
 HELD_OUT = "test"
+OUT_OF_FOLD = "out_of_fold.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +164,8 @@ def _search_target(
         config.seed,
     )
     results = _tune(task, space, config, join(out, "tune"), target)
-    params = {
-        k: v if isinstance(v, int) else float(v)
-        for k, v in results.get_best_result(METRIC, "min", scope="last").config.items()
-    }
-    return _fit_best(task, params, config, table, target, materials), len(results)
+    best = _best(results, len(task.folds))
+    return _fit(task, best, config, table, target, materials), len(results)
 
 
 def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: Target) -> tune.ResultGrid:
@@ -210,23 +210,43 @@ def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: 
 
 
 def _trial(params: dict[str, Any], task: _Task) -> None:
-    """Cross-validate one setting; after each fold report the mean absolute error so far."""
-    expected: list[float] = []
-    found: list[float] = []
+    """Cross-validate one setting; after each fold report the mean absolute error so far.
+
+    After the last fold the out-of-fold predictions are kept: whoever wins need not be cross-validated again.
+    """
+    found = np.full(len(task.values), np.nan)
     fit_predict = functools.partial(task.fit_predict, params)
     for index, (test, predictions) in enumerate(fold_predictions(task.folds, fit_predict)):
-        expected += task.values[test].tolist()
-        found += predictions.tolist()
-        metrics = regression_metrics(np.array(expected), np.array(found))
-        tune.report({"fold": index + 1, METRIC: metrics["mae"], "r2": metrics["r2"]})
+        found[test] = predictions
+        metrics = regression_metrics(task.values, found)
+        report = {"fold": index + 1, METRIC: metrics["mae"], "r2": metrics["r2"]}
+        if index + 1 < len(task.folds):
+            tune.report(report)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(Path(folder) / OUT_OF_FOLD, found)
+            tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-def _fit_best(
-    task: _Task, params: dict[str, Any], config: SearchConfig, table: FeatureTable, target: Target,
+def _best(results: tune.ResultGrid, num_folds: int) -> tune.Result:
+    """Return the best trial that went through all folds: partial means do not compare with full ones."""
+    complete = [r for r in results if r.metrics and r.metrics.get("fold") == num_folds]
+    if not complete:
+        errors = [str(error) for error in results.errors]
+        raise RhoRayError(f"no trial ran through all {num_folds} folds; first error: {errors[:1]}")
+    return min(complete, key=lambda r: r.metrics[METRIC])
+
+
+def _fit(
+    task: _Task, best: tune.Result, config: SearchConfig, table: FeatureTable, target: Target,
     materials: pd.DataFrame,
 ) -> tuple[Regressor, pd.DataFrame]:  # fmt: skip
-    """Cross-validate the winner once more for its out-of-fold predictions, then fit it to all rows."""
-    found = out_of_fold(task.folds, functools.partial(task.fit_predict, params), len(materials))
+    """Fit the winner's setting to all rows; return it with the out-of-fold predictions of its trial."""
+    assert best.config is not None
+    assert best.checkpoint is not None
+    params = {k: v if isinstance(v, int) else float(v) for k, v in best.config.items()}
+    with best.checkpoint.as_directory() as folder:
+        found = np.load(Path(folder) / OUT_OF_FOLD, allow_pickle=False)
     trees = fit_trees(
         config.model, task.features, to_model_scale(task.values, log=task.log),
         {**task.fixed, **params}, config.seed,

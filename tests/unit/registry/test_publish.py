@@ -144,16 +144,10 @@ def test_a_bundle_published_from_the_packaged_one_keeps_every_target(tmp_path):
     assert load_bundle(again["out"]).calibrations == load_bundle("pretrained:").calibrations
 
 
-def test_a_regressor_of_another_encoder_is_left_out(runs, tmp_path):
-    published = publish(runs.encoder, [runs.elastic, runs.foreign], str(tmp_path / "bundle"))
-    assert load_bundle(published["out"]).targets == ELASTIC
-
-
-def test_what_a_left_out_run_found_does_not_widen_intervals(runs, tmp_path):
-    published = publish(runs.encoder, [runs.foreign, runs.elastic], str(tmp_path / "bundle"))
-    bundle, expected = load_bundle(published["out"]), load_bundle(runs.bundle)
-    assert bundle.calibrations == {t: expected.calibrations[t] for t in ELASTIC}
-    assert bundle.domain == expected.domain
+def test_a_run_on_another_encoders_latents_is_refused_by_name(runs, tmp_path):
+    with pytest.raises(BundleError, match=r"foreign.*learned from the latents of another encoder"):
+        publish(runs.encoder, [runs.elastic, runs.foreign], str(tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.fixture
@@ -182,8 +176,10 @@ def test_a_domain_of_foreign_latents_alone_is_refused(runs, tmp_path):
 
 
 def test_nothing_fits_the_encoder(runs, tmp_path):
+    latents_only = publish(runs.encoder, [runs.latent], str(tmp_path / "latents"))["out"]
+    write_encoder(str(tmp_path / "other"), seed=1)
     with pytest.raises(BundleError, match="no regressor fits this encoder"):
-        publish(runs.encoder, [runs.foreign], str(tmp_path / "bundle"))
+        publish(str(tmp_path / "other"), [latents_only], str(tmp_path / "bundle"))
     assert not (tmp_path / "bundle").exists()
 
 
