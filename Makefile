@@ -1,4 +1,4 @@
-# Everything runs in .venv, made once; `make` needs Python >= 3.11 and nothing else.
+# Everything runs in .venv, made once; `make` needs Python 3.11 or 3.12 and nothing else.
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -10,10 +10,10 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"RhoRay needs Python 3.11 or later, found {v[0]}.{v[1]}; try make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else f"RhoRay needs Python 3.11 or 3.12, found {v[0]}.{v[1]}; try: make demo PYTHON=python3.11")'
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (2 to 5 minutes, 2.5 GB)"
-	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q -c requirements.lock -e '.[dev]'
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -c requirements.lock -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## the whole main job on the packaged sample, about 6 minutes on 2 cores

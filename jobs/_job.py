@@ -31,6 +31,14 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
     )
 
 
+def positive(text: str) -> int:
+    """Read a whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}, expected 1 or more")
+    return number
+
+
 def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
     """Run a job to its end and exit with its status."""
     from rhoray.core.errors import RhoRayError
@@ -41,7 +49,7 @@ def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
     try:
         summary = _on_ray(main, args) if on_ray else main(args)
     except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is kept, the same command goes on from there")
+        sys.exit("interrupted; run it again to go on from what was finished (with --resume where the job has it)")
     except RhoRayError as error:
         sys.exit(f"failed: {error}")
     except Exception as error:  # noqa: BLE001 - the last resort: one line for a user, the rest on request

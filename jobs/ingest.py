@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import parser, positive, run
 
 
 def arguments() -> argparse.Namespace:
@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
         default="compact",
         help="compact: band-limited on the smallest grid (about 30 kB each); grid: finished 128^3 frames (4 MB)",
     )
-    p.add_argument("--limit", type=int, metavar="N", help="take only the first N")
+    p.add_argument("--limit", type=positive, metavar="N", help="take only the first N")
     p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
     return p.parse_args()
 

@@ -20,7 +20,10 @@ def arguments() -> argparse.Namespace:
         help="whatever ingest reads: files, a dataset, sample:",
     )
     p.add_argument("--out", required=True, metavar="FILE", help=".csv or .parquet, a path or URI")
-    return p.parse_args()
+    args = p.parse_args()
+    if not args.out.endswith((".csv", ".parquet")):
+        p.error(f"--out {args.out}: expected a name that ends in .csv or .parquet")
+    return args
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:

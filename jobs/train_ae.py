@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import parser, positive, run
 
 
 def arguments() -> argparse.Namespace:
@@ -16,12 +16,13 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
     p.add_argument(
         "--recipe",
+        choices=("patch", "paper"),
         default="patch",
         help="patch: RhoRay's own (default); paper: the network of arXiv:2605.07227",
     )
     p.add_argument("--frame", choices=("cell", "padded", "box"), help="default: the recipe's")
-    p.add_argument("--epochs", type=int, metavar="N", help="default: the recipe's")
-    p.add_argument("--workers", type=int, default=2, metavar="N", help="data-parallel workers (default 2)")
+    p.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")
+    p.add_argument("--workers", type=positive, default=2, metavar="N", help="data-parallel workers (default 2)")
     p.add_argument("--gpu", action="store_true", help="one GPU for each worker")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run at --out")
     return p.parse_args()

@@ -3,7 +3,9 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import parser, positive, run
+
+BLOCKS = ("latent", "magpie", "density")
 
 
 def arguments() -> argparse.Namespace:
@@ -32,10 +34,14 @@ def arguments() -> argparse.Namespace:
         metavar="A,B",
         help="blocks: latent,magpie,density (default all)",
     )
-    p.add_argument("--trials", type=int, default=20, metavar="N", help="settings tried per target (default 20)")
+    p.add_argument("--trials", type=positive, default=20, metavar="N", help="settings tried per target (default 20)")
     p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
     p.add_argument("--resume", action="store_true", help="go on with an interrupted search at --out")
-    return p.parse_args()
+    args = p.parse_args()
+    unknown = set(args.features.split(",")) - set(BLOCKS)
+    if unknown or len(set(args.features.split(","))) < len(args.features.split(",")):
+        p.error(f"--features {args.features}: expected each once of {','.join(BLOCKS)}")
+    return args
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import ray
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.object_store import ObjectStore, object_store
+from rhoray.local.ports import free_port
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
@@ -37,12 +37,6 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def shared() -> Path:
     return SHARED
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from rhoray.core.errors import DatasetError
 from rhoray.core.storage import find, join, read_bytes
 from rhoray.core.targets import youngs_modulus
 from rhoray.pipeline.evaluate import evaluate_bundle
@@ -27,6 +28,13 @@ def test_ingesting_again_changes_no_byte(pipeline):
     before = {stat.uri: read_bytes(stat.uri) for stat in find(pipeline.densities)}
     ingest(IngestConfig(source="sample:", out=pipeline.densities))
     assert {stat.uri: read_bytes(stat.uri) for stat in find(pipeline.densities)} == before
+
+
+def test_a_folder_of_datasets_is_no_place_for_another(pipeline, bucket):
+    before = [stat.uri for stat in find(pipeline.densities)]
+    with pytest.raises(DatasetError, match="contains the dataset"):
+        ingest(IngestConfig(source="sample:", out=f"{bucket}/densities", limit=2))
+    assert [stat.uri for stat in find(pipeline.densities)] == before
 
 
 def test_two_workers_train_to_below_one_percent(pipeline):

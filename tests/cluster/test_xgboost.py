@@ -23,7 +23,13 @@ def test_trees_grown_on_ray_actors_learn(cluster):
 def test_a_search_over_xgboost_yields_a_regressor(pipeline, bucket):
     out = f"{bucket}/runs/xgboost"
     config = SearchConfig(
-        latents=pipeline.latents, targets=["bulk_modulus"], out=out, model="xgboost", features=["magpie"], trials=1
+        latents=pipeline.latents,
+        targets=["bulk_modulus"],
+        out=out,
+        model="xgboost",
+        features=["magpie"],
+        trials=1,
+        folds=2,
     )
     summary = search_regressors(config)
     assert summary["targets"]["bulk_modulus"]["r2"] > 0.8

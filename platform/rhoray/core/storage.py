@@ -161,6 +161,14 @@ def _tag(info: dict[str, Any]) -> str:
     return str(info.get("ETag") or info.get("mtime") or "").strip('"')
 
 
+def is_prefix(uri: str) -> bool:
+    """Return whether any object lies at or below `uri`."""
+    try:
+        return bool(find(uri))
+    except FileNotFoundError:
+        return False
+
+
 @retry_storage
 def remove(uri: str) -> None:
     """Delete one object; absent ones are fine."""

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 from pymatgen.core import Composition, Lattice, Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity
@@ -57,5 +57,7 @@ def crystal_system(density: ChargeDensity) -> str:
     """Return `cubic`, `hexagonal`, … as spglib finds it at 0.01 A, or `unknown`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        system = SpacegroupAnalyzer(structure_of(density), symprec=0.01).get_crystal_system()
-    return system or "unknown"
+        try:
+            return SpacegroupAnalyzer(structure_of(density), symprec=0.01).get_crystal_system() or "unknown"
+        except SymmetryUndeterminedError:  # two atoms at one place, say
+            return "unknown"

@@ -24,8 +24,8 @@ from pathlib import Path
 import s3fs
 
 from rhoray.core.errors import RhoRayError
+from rhoray.local.ports import HOST
 
-HOST = "127.0.0.1"
 ACCESS_KEY = "rhoraylocal"
 SECRET_KEY = "rhoraylocalsecret"  # noqa: S105 - of a server that only this machine reaches
 # SeaweedFS puts a gRPC twin 10000 above each port; this block and its twins stay out of Ray's worker ports.

@@ -32,12 +32,17 @@ def connect() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    on_cluster = "RAY_ADDRESS" in os.environ
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    if not on_cluster:
+        # A Ray of our own hears this machine only, so it asks for no token and leaves none in the user's home,
+        # where a later `ray start` would find it.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(
-        address=os.environ.get("RAY_ADDRESS"),
+        # Without an address Ray would join any cluster that runs on this machine.
+        address=os.environ.get("RAY_ADDRESS") or "local",
         runtime_env=_runtime_env() if on_cluster else {},
         logging_level=logging.WARNING,
-        **({} if on_cluster else {"include_dashboard": False}),
+        **({} if on_cluster else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
     )
     _configure_data()
     try:
@@ -67,6 +72,12 @@ def _configure_data() -> None:
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
 
 
+def hush_workers() -> None:
+    """Keep Ray's word on every report and checkpoint out of the job's log; called in a worker."""
+    for name in ("ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def num_cpus() -> float:
     """Return the CPUs of the whole cluster."""
     return float(ray.cluster_resources().get("CPU", 0))
@@ -78,6 +89,8 @@ def cpus_per_worker(workers: int) -> float:
     Raises:
         ResourceError: not even a tenth of a CPU is left for each.
     """
+    if num_cpus() < 1:  # an autoscaling cluster whose nodes are still to come
+        return 1.0
     free = num_cpus() - 1
     share = min(1.0, free / workers) if free > 0 else 0.5 / workers
     if share < 0.1:

@@ -12,12 +12,12 @@ import pandas as pd
 
 import rhoray
 from rhoray.core.errors import DatasetError, InputRefused
-from rhoray.core.storage import exists, find, join, name_of, normalise, remove
+from rhoray.core.storage import exists, find, is_prefix, join, name_of, normalise, remove
 from rhoray.core.targets import with_derived
 from rhoray.density.crystal import crystal_system, mass_density, reduced_formula, volume_per_atom
 from rhoray.density.frames import FRAME_SHAPE
 from rhoray.density.resample import fourier_resample
-from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, plan_shards, run_sharded
+from rhoray.pipeline.sharded import SHARD_NAME, Engine, ShardContent, ShardTask, plan_shards, run_sharded
 from rhoray.sources.items import Item, Source, list_source, read_item, refuse_repeated
 from rhoray.sources.labels import SPLIT, read_labels
 from rhoray.store.codec import BAND_TOLERANCE, StoreKind, encode_values, to_compact
@@ -88,7 +88,7 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
         "read": len(items),
         "written": counts["written"],
         "quarantined": counts["quarantined"],
-        "bytes": sum(stat.size for stat in find(out)),
+        "bytes": sum(stat.size for stat in find(out) if stat.uri in {*manifest.shards, join(out, MANIFEST)}),
         "seconds": round(time.monotonic() - started, 2),
         "out": out,
         **matching,
@@ -104,6 +104,9 @@ def _without_own_tables(source: Source, labels: str | None, out: str) -> tuple[I
 
 
 def _check_out(out: str, tasks: list[ShardTask], *, overwrite: bool) -> None:
+    for stat in find(out) if is_prefix(out) else []:
+        if name_of(stat.uri) == MANIFEST and stat.uri != join(out, MANIFEST):
+            raise DatasetError(f"{out} contains the dataset {stat.uri.rsplit('/', 1)[0]}; choose a folder of its own")
     if overwrite or not exists(join(out, MANIFEST)):
         return
     if read_manifest(out).card.get("plan") != sorted(task.name for task in tasks):
@@ -208,9 +211,10 @@ def _with_labels(
 
 def _remove_orphans(manifest: Manifest) -> None:
     """Delete shards that the committed manifest does not name: leftovers, or a replaced dataset's."""
-    named = {name_of(uri) for uri in manifest.shards} | {MANIFEST}
+    named = set(manifest.shards)
     for stat in find(manifest.uri):
-        if name_of(stat.uri) not in named and name_of(stat.uri).startswith("part-"):
+        is_ours = SHARD_NAME.fullmatch(name_of(stat.uri)) and stat.uri == join(manifest.uri, name_of(stat.uri))
+        if is_ours and stat.uri not in named:
             remove(stat.uri)
 
 

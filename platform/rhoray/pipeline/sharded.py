@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_ITEMS_PER_SHARD = 256
 SHARDS_OF_A_SMALL_SOURCE = 16
+SHARD_NAME = re.compile(r"part-[0-9a-f]{20}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)

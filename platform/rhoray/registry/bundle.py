@@ -37,6 +37,8 @@ CARD = "card.json"
 LATEST = "LATEST"
 CALIBRATION = "calibration.json"
 LICENCE = "Apache-2.0"
+# With fewer, no residual is the finite-sample 90 % quantile.
+FEWEST_RESIDUALS = 9
 
 Files = dict[str, bytes]
 
@@ -183,6 +185,8 @@ def publish(
     if not chosen:
         raise BundleError("no regressor fits this encoder: were they tuned on its latents?")
     used = _chosen_calibrations(offers, chosen)
+    if missing := chosen.keys() - used.keys():
+        raise BundleError(f"{sorted(missing)}: fewer than {FEWEST_RESIDUALS} residuals, no interval to give")
     formulas = set().union(*(offer.formulas for offer in offers))
     formulas |= set(autoencoder.about.get("training_formulas", []))
     files = {
@@ -337,7 +341,8 @@ def _calibrations(tables: list[pd.DataFrame]) -> dict[str, Calibration]:
             facts.mass_density.to_numpy(float),
             facts.volume_per_atom.to_numpy(float),
         )
-    return {
+    found = {
         target: calibrate(expected, sides["found"][target], log=get_target(target).positive)
         for target, expected in sides["expected"].items()
     }
+    return {target: c for target, c in found.items() if c.count >= FEWEST_RESIDUALS}

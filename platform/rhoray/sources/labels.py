@@ -16,6 +16,7 @@ from rhoray.density.decompress import decompress
 
 KEY = "material_id"
 SPLIT = "split"
+SPLITS = ("train", "val", "test")
 _WITH_UNIT = re.compile(r"^\s*(?P<name>[\w.\- ]+?)\s*[\(\[](?P<unit>[^)\]]*)[\)\]]\s*$")
 
 
@@ -50,7 +51,7 @@ def read_labels(uri: str) -> pd.DataFrame:
     numeric = table.select_dtypes("number").astype(float)
     for column in numeric.columns.intersection(list(TARGETS)):
         _check_range(numeric[column], uri)
-    return numeric.assign(**({SPLIT: table[SPLIT].astype(str)} if SPLIT in table else {}))
+    return numeric.assign(**({SPLIT: _splits(table[SPLIT], uri)} if SPLIT in table else {}))
 
 
 def _parse(content: bytes) -> pd.DataFrame:
@@ -68,6 +69,14 @@ def _without_unit(column: str, uri: str) -> str:
     if name in TARGETS and unit != TARGETS[name].unit:
         raise LabelError(f"{uri}: column {column!r} is in {unit!r}, expected {TARGETS[name].unit!r}")
     return name
+
+
+def _splits(column: pd.Series, uri: str) -> pd.Series:
+    """Return train, val, test, or nothing where the table says nothing; a typo must not move a crystal."""
+    wrong = column[column.notna() & ~column.isin(SPLITS)]
+    if len(wrong):
+        raise LabelError(f"{uri}: split of {wrong.index[0]} is {wrong.iloc[0]!r}, expected {', '.join(SPLITS)}")
+    return column.where(column.notna(), None)
 
 
 def _check_numbers(column: pd.Series, uri: str) -> None:

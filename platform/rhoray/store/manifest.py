@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rhoray.core.errors import DatasetError
-from rhoray.core.storage import join, read_bytes, write_bytes
+from rhoray.core.storage import join, normalise, read_bytes, write_bytes
 from rhoray.store.schema import MANIFEST_SCHEMA, SCHEMA_VERSION, card_of, with_metadata
 
 MANIFEST = "manifest.parquet"
@@ -73,7 +73,7 @@ def read_manifest(uri: str) -> Manifest:
         raise DatasetError(
             f"{uri} has schema version {card['schema_version']}, this RhoRay reads up to {SCHEMA_VERSION}"
         )
-    return Manifest(uri, table.to_pandas(), card)
+    return Manifest(normalise(uri), table.to_pandas(), card)
 
 
 def write_manifest(manifest: Manifest) -> int:

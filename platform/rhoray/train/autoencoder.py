@@ -26,7 +26,7 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 
 import rhoray
 from rhoray.core.errors import DatasetError, ResourceError
-from rhoray.core.storage import join, normalise, open_filesystem, read_bytes, write_bytes
+from rhoray.core.storage import exists, join, normalise, open_filesystem, read_bytes, write_bytes
 from rhoray.evaluate.plots import reconstruction_figure
 from rhoray.models.autoencoder import (
     Autoencoder,
@@ -36,10 +36,10 @@ from rhoray.models.autoencoder import (
     patch_components,
     patch_moment,
 )
-from rhoray.models.encoder_files import autoencoder_files, load_autoencoder
+from rhoray.models.encoder_files import WEIGHTS, autoencoder_files, load_autoencoder
 from rhoray.models.frames import encode_densities, frames_tensor
 from rhoray.pipeline.batches import densities_of, density_dataset
-from rhoray.pipeline.cluster import cpus_per_worker
+from rhoray.pipeline.cluster import cpus_per_worker, hush_workers
 from rhoray.store.manifest import Manifest, read_manifest
 from rhoray.store.shards import read_shard, row_density
 from rhoray.train.loop import Batch, TrainState, run_epochs, start_state
@@ -82,7 +82,7 @@ def train_autoencoder(
         ResourceError: the cluster has no room for the workers.
     """
     started = time.monotonic()
-    out = normalise(out)
+    out, data = normalise(out), normalise(data)  # a worker's folder is another one
     manifest = read_manifest(data)
     counts = manifest.written.split.value_counts()
     if counts.get("train", 0) < workers or counts.get("val", 0) < 1:
@@ -146,6 +146,8 @@ def _run_name(out: str, recipe: Recipe, *, resume: bool) -> str:
         if run["recipe"] != json.loads(json.dumps(asdict(recipe))):
             raise DatasetError(f"{out}: that run has another recipe, expected the flags it was started with")
         return run["name"]
+    if exists(join(out, RUN)) and not exists(join(out, WEIGHTS)):
+        raise DatasetError(f"{out} holds an unfinished run: go on with --resume, or choose another --out")
     name = f"{recipe.name}-{uuid.uuid4().hex[:8]}"
     write_bytes(join(out, RUN), json.dumps({"name": name, "recipe": asdict(recipe)}).encode())
     return name
@@ -153,6 +155,7 @@ def _run_name(out: str, recipe: Recipe, *, resume: bool) -> str:
 
 def _train_worker(config: dict[str, Any]) -> None:
     """One worker's whole life: network, data, loop, checkpoints."""
+    hush_workers()
     recipe: Recipe = config["recipe"]
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()

@@ -13,12 +13,12 @@ from rhoray.models.boosted_trees import BoostedTrees, TreeKind
 Matrix = Float[np.ndarray, "n f"]
 Values = Float[np.ndarray, " n"]
 
-# xgboost_ray starts its actors anew for each fit; on small tables more than one only adds to that.
-XGBOOST_ACTORS = 1
 XGBOOST_RESTARTS = 2
 
 
-def fit_trees(kind: TreeKind, features: Matrix, values: Values, params: dict[str, Any], seed: int) -> BoostedTrees:
+def fit_trees(
+    kind: TreeKind, features: Matrix, values: Values, params: dict[str, Any], seed: int, *, actors: int = 1
+) -> BoostedTrees:
     """Return trees fitted to all rows.
 
     Args:
@@ -27,23 +27,24 @@ def fit_trees(kind: TreeKind, features: Matrix, values: Values, params: dict[str
         values: what to learn, (n,), on the scale the trees shall predict.
         params: of the library, and `rounds`.
         seed: of bagging and feature sampling.
+        actors: over which xgboost_ray spreads the rows, one CPU each.
     """
     settings = {**params, "seed": seed}
     rounds = int(settings.pop("rounds"))
     if kind == "lightgbm":
         data = lightgbm.Dataset(features, values, free_raw_data=False)
         return BoostedTrees(kind, lightgbm.train(settings, data, rounds))
-    return BoostedTrees(kind, _fit_xgboost(features, values, settings, rounds))
+    return BoostedTrees(kind, _fit_xgboost(features, values, settings, rounds, actors))
 
 
-def _fit_xgboost(features: Matrix, values: Values, settings: dict[str, Any], rounds: int) -> xgboost.Booster:
+def _fit_xgboost(
+    features: Matrix, values: Values, settings: dict[str, Any], rounds: int, actors: int
+) -> xgboost.Booster:
     """Train on Ray actors; one that dies is replaced, and training goes on from its last checkpoint."""
     return xgboost_ray.train(
         settings,
         xgboost_ray.RayDMatrix(features.astype(np.float32), values.astype(np.float32)),
         num_boost_round=rounds,
         verbose_eval=False,
-        ray_params=xgboost_ray.RayParams(
-            num_actors=XGBOOST_ACTORS, cpus_per_actor=1, max_actor_restarts=XGBOOST_RESTARTS
-        ),
+        ray_params=xgboost_ray.RayParams(num_actors=actors, cpus_per_actor=1, max_actor_restarts=XGBOOST_RESTARTS),
     )

@@ -5,6 +5,8 @@ after the same folds. Folds keep formulas together. Crystals of split `test` tak
 """
 
 import functools
+import hashlib
+import json
 import logging
 import tempfile
 import time
@@ -16,13 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.fs
+import ray
 from pymatgen.core import Composition
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from rhoray.core.errors import DatasetError, RhoRayError
-from rhoray.core.storage import exists, join, normalise, open_filesystem
+from rhoray.core.storage import exists, join, normalise, open_filesystem, read_bytes, write_bytes
 from rhoray.core.targets import TARGETS, Target, get_target
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import Fold, fold_predictions, grouped_folds
@@ -30,10 +33,10 @@ from rhoray.features.registry import get_blocks
 from rhoray.models.boosted_trees import TreeKind
 from rhoray.models.domain import fit_domain
 from rhoray.models.regressor import About, Regressor, from_model_scale, to_model_scale
-from rhoray.pipeline.cluster import num_cpus
+from rhoray.pipeline.cluster import hush_workers, num_cpus
 from rhoray.pipeline.features import FeatureTable, feature_table
 from rhoray.registry.run_files import write_run
-from rhoray.tune.fitting import XGBOOST_ACTORS, fit_trees
+from rhoray.tune.fitting import fit_trees
 from rhoray.tune.progress import TrialProgress
 from rhoray.tune.spaces import SPACES, Space
 
@@ -41,10 +44,11 @@ logger = logging.getLogger(__name__)
 logging.getLogger("optuna").setLevel(logging.WARNING)
 
 METRIC = "mae"
-FOLDS = 5
 FEWEST_ROWS = 20
-HELD_OUT = "test"
+MOST_ACTORS = 2
+TRAINED_ON = ("train", "val")
 OUT_OF_FOLD = "out_of_fold.npy"
+FINGERPRINT = "search.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ class SearchConfig:
         features: blocks, in order.
         trials: settings to try for each target.
         resume: go on with an interrupted search at `out`.
+        folds: of the cross-validation.
         seed: of folds, trees and the searcher.
     """
 
@@ -69,6 +74,7 @@ class SearchConfig:
     features: Sequence[str] = ("latent", "magpie", "density")
     trials: int = 20
     resume: bool = False
+    folds: int = 5
     seed: int = 0
 
 
@@ -83,11 +89,13 @@ class _Task:
     folds: list[Fold]
     fixed: dict[str, Any]
     seed: int
+    actors: int
 
     def fit_predict(self, params: dict[str, Any], train: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Return predictions for `test`, in the target's unit, of trees that saw only `train`."""
         y = to_model_scale(self.values[train], log=self.log)
-        trees = fit_trees(self.kind, self.features[train], y, {**self.fixed, **params}, self.seed)
+        settings = {**self.fixed, **params}
+        trees = fit_trees(self.kind, self.features[train], y, settings, self.seed, actors=self.actors)
         return from_model_scale(trees.predict(self.features[test]), log=self.log)
 
 
@@ -134,7 +142,7 @@ def _elements(formula: str) -> list[str]:
 
 
 def _trainable(materials: pd.DataFrame) -> np.ndarray:
-    return (materials.split != HELD_OUT).to_numpy()
+    return materials.split.isin(TRAINED_ON).to_numpy()
 
 
 def _check_labels(materials: pd.DataFrame, config: SearchConfig) -> None:
@@ -159,13 +167,21 @@ def _search_target(
         table.values[rows],
         labels[rows],
         target.positive,
-        grouped_folds(materials.formula.tolist(), count=FOLDS, seed=config.seed),
+        grouped_folds(materials.formula.tolist(), count=config.folds, seed=config.seed),
         space.fixed,
         config.seed,
+        _free_actors() if config.model == "xgboost" else 0,
     )
     results = _tune(task, space, config, join(out, "tune"), target)
     best = _best(results, len(task.folds))
     return _fit(task, best, config, table, target, materials), len(results)
+
+
+def _fingerprint(task: _Task, config: SearchConfig) -> bytes:
+    """Return what decides a search's results; a search is resumed only as what it was."""
+    arrays = hashlib.sha256(task.features.tobytes() + task.values.tobytes()).hexdigest()
+    about = {"model": config.model, "features": list(config.features), "trials": config.trials, "data": arrays}
+    return json.dumps({**about, "folds": config.folds, "seed": config.seed}, sort_keys=True).encode()
 
 
 def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: Target) -> tune.ResultGrid:
@@ -173,9 +189,12 @@ def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: 
     storage = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem))
     bundles = [{"CPU": 0.0 if config.model == "xgboost" else 1.0}]
     if config.model == "xgboost":
-        bundles += [{"CPU": 1.0}] * XGBOOST_ACTORS
+        bundles += [{"CPU": 1.0}] * task.actors
     trainable = tune.with_resources(tune.with_parameters(_trial, task=task), tune.PlacementGroupFactory(bundles))
+    fingerprint, fingerprint_uri = _fingerprint(task, config), join(folder, target.name, FINGERPRINT)
     if config.resume and exists(join(folder, target.name, "tuner.pkl")):
+        if read_bytes(fingerprint_uri) != fingerprint:
+            raise DatasetError(f"{folder}/{target.name}: that search had other data or flags, expected the same")
         tuner = tune.Tuner.restore(
             f"{path}/{target.name}",
             trainable=trainable,
@@ -184,6 +203,7 @@ def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: 
             restart_errored=True,
         )
         return tuner.fit()
+    write_bytes(fingerprint_uri, fingerprint)
     at_once = max(1, int(num_cpus() / sum(b["CPU"] for b in bundles)))
     tuner = tune.Tuner(
         trainable,
@@ -193,7 +213,9 @@ def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: 
             metric=METRIC,
             mode="min",
             search_alg=OptunaSearch(points_to_evaluate=[space.start], seed=config.seed),
-            scheduler=ASHAScheduler(time_attr="fold", max_t=FOLDS, grace_period=2, reduction_factor=2),
+            scheduler=ASHAScheduler(
+                time_attr="fold", max_t=config.folds, grace_period=min(2, config.folds), reduction_factor=2
+            ),
             max_concurrent_trials=min(at_once, config.trials),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -209,11 +231,17 @@ def _tune(task: _Task, space: Space, config: SearchConfig, folder: str, target: 
     return tuner.fit()
 
 
+def _free_actors() -> int:
+    """Return how many actors each XGBoost fit gets: two where there is room, one where something else is served."""
+    return min(MOST_ACTORS, max(1, int(ray.available_resources().get("CPU", 0))))
+
+
 def _trial(params: dict[str, Any], task: _Task) -> None:
     """Cross-validate one setting; after each fold report the mean absolute error so far.
 
     After the last fold the out-of-fold predictions are kept: whoever wins need not be cross-validated again.
     """
+    hush_workers()
     found = np.full(len(task.values), np.nan)
     fit_predict = functools.partial(task.fit_predict, params)
     for index, (test, predictions) in enumerate(fold_predictions(task.folds, fit_predict)):

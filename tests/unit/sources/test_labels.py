@@ -91,3 +91,15 @@ def test_no_table(tmp_path):
 def test_text_where_a_target_should_be(table):
     with pytest.raises(LabelError, match="bulk_modulus"):
         read_labels(table("material_id,bulk_modulus\nmp-1,100\nmp-2,about 90\n"))
+
+
+@pytest.mark.parametrize("word", ["Test", "holdout", "validation"])
+def test_a_split_that_is_none_is_refused(tmp_path, word):
+    (tmp_path / "labels.csv").write_text(f"material_id,bulk_modulus,split\na,1.0,train\nb,2.0,{word}\n")
+    with pytest.raises(LabelError, match=f"split of b is '{word}'"):
+        read_labels(str(tmp_path / "labels.csv"))
+
+
+def test_an_empty_split_leaves_the_choice_to_the_formula(tmp_path):
+    (tmp_path / "labels.csv").write_text("material_id,bulk_modulus,split\na,1.0,train\nb,2.0,\n")
+    assert read_labels(str(tmp_path / "labels.csv")).split.isna().tolist() == [False, True]
