@@ -23,6 +23,12 @@ from rhoray.store.shards import read_shard, row_density
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 BUCKET = "tests"
+PUBLIC_BUCKET = "materialsproject-parsed"
+IDENTITIES = [
+    {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]},
+    # May see what there is, but not read it.
+    {"name": "lister", "credentials": [{"accessKey": "lister", "secretKey": "listersecret"}], "actions": ["List"]},
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -42,7 +48,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Iterator[ObjectStore]:
     """A real S3 server; the AWS variables of this process lead to it."""
-    with object_store(tmp_path_factory.mktemp("s3"), BUCKET) as running:
+    with object_store(tmp_path_factory.mktemp("s3"), BUCKET, IDENTITIES) as running:
         before = {name: os.environ.get(name) for name in running.environment}
         os.environ.update(running.environment)
         yield running

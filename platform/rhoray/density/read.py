@@ -2,6 +2,7 @@
 
 from rhoray.core.errors import UnknownFormat
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.chgcar_json import read_chgcar_json
 from rhoray.density.cube import read_cube
 from rhoray.density.decompress import DEFAULT_LIMIT, decompress
 from rhoray.density.sniff import sniff
@@ -22,6 +23,8 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     form = sniff(plain)
     if form == "chgcar":
         return read_chgcar(plain)
+    if form == "chgcar-json":
+        return read_chgcar_json(plain)
     if form == "cube":
         return read_cube(plain)
     raise UnknownFormat(f"this is a {form.upper()}, a structure without a density; expected CHGCAR, CHG or cube")

@@ -21,6 +21,7 @@ FORWARDED = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
+    "RHORAY_MP_ENDPOINT_URL",
 )
 NO_PROGRESS_TIMEOUT_S = 300
 BLOCK_BYTES = 32 * 2**20
@@ -81,6 +82,11 @@ def hush_workers() -> None:
 def num_cpus() -> float:
     """Return the CPUs of the whole cluster."""
     return float(ray.cluster_resources().get("CPU", 0))
+
+
+def most_memory_of_a_node() -> float | None:
+    """Return the bytes that Ray can set aside for one task, None while no node is up."""
+    return max((float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0) or None
 
 
 def cpus_per_worker(workers: int) -> float:

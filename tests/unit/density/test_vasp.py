@@ -96,7 +96,7 @@ REFUSED = {
     "parquet": (b"PAR1" + bytes(99), UnknownFormat, "Parquet"),
     "other binary": (bytes(range(256)), UnknownFormat, "binary"),
     "prose": (b"Dear colleague,\nthe file is attached.\n", UnknownFormat, "Dear colleague"),
-    "json": (b'{"rho": [1, 2, 3]}', UnknownFormat, "expected CHGCAR"),
+    "json": (b'{"rho": [1, 2, 3]}', UnknownFormat, "no CHGCAR in this JSON"),
     "poscar": (VALID[:GRID_AT].rstrip(), UnknownFormat, "POSCAR, a structure without a density"),
     "cif": (b"data_NaCl\n_cell_length_a 5.64\nloop_\n", UnknownFormat, "CIF, a structure without a density"),
     "header only": (VALID[:GRID_AT], UnknownFormat, "without a density"),
