@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+Summary = dict[str, dict[str, int | float]]
+
 
 @dataclass(slots=True)
 class Stage:
@@ -32,7 +34,7 @@ class Stages:
             stage.items += 1
             stage.seconds += time.perf_counter() - started
 
-    def add(self, other: dict[str, dict[str, float]]) -> None:
+    def add(self, other: Summary) -> None:
         """Add the totals of another worker, as `summary` gives them."""
         for name, found in other.items():
             stage = self.by_name.setdefault(name, Stage())
@@ -40,7 +42,7 @@ class Stages:
             stage.bytes += int(found["bytes"])
             stage.seconds += found["seconds"]
 
-    def summary(self) -> dict[str, dict[str, float]]:
+    def summary(self) -> Summary:
         """Return plain numbers, fit for JSON.
 
         Example:

@@ -28,8 +28,12 @@ BLOCK_BYTES = 32 * 2**20
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[None]:
-    """Be connected to Ray inside the block; a cluster is left running, a local Ray is not."""
+def connect(cpus: int | None = None) -> Iterator[None]:
+    """Be connected to Ray inside the block; a cluster is left running, a local Ray is not.
+
+    Args:
+        cpus: of a local Ray; all of the machine's when None. A cluster has what it has.
+    """
     if ray.is_initialized():
         yield
         return
@@ -43,7 +47,7 @@ def connect() -> Iterator[None]:
         address=os.environ.get("RAY_ADDRESS") or "local",
         runtime_env=_runtime_env() if on_cluster else {},
         logging_level=logging.WARNING,
-        **({} if on_cluster else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
+        **({} if on_cluster else {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
     )
     _configure_data()
     try:

@@ -18,7 +18,7 @@ import ray
 import ray.data
 
 from rhoray.core.errors import RhoRayError, StorageDown, Unavailable
-from rhoray.core.stages import Stages
+from rhoray.core.stages import Stages, Summary
 from rhoray.core.storage import exists, is_transient, join
 from rhoray.pipeline.progress import progress_bar
 from rhoray.store.shards import Row, read_card, write_shard
@@ -126,7 +126,7 @@ class Made:
     """One finished shard's manifest rows, and the stages of making it."""
 
     rows: list[Row]
-    stages: dict[str, dict[str, float]]
+    stages: Summary
 
 
 def run_sharded(
