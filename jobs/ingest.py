@@ -13,7 +13,8 @@ def arguments() -> argparse.Namespace:
         "--source",
         required=True,
         metavar="URI",
-        help="sample: (packaged), a dataset, or any prefix of CHGCAR, CHG or cube files (.gz, .bz2, .xz too)",
+        help="sample: (packaged), mp:mp-149,mp-30 (Materials Project, by task id; mp:material:… by material id), a "
+        "dataset, or any prefix of CHGCAR, CHG or cube files (.gz, .bz2, .xz too)",
     )
     p.add_argument("--out", required=True, metavar="URI", help="the dataset to write")
     p.add_argument("--labels", metavar="URI", help="CSV or Parquet with material_id and one column per target")

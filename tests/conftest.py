@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import s3fs
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.vasp import write_chgcar
@@ -57,6 +59,22 @@ def store(tmp_path_factory) -> Iterator[ObjectStore]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def open_data(store) -> Iterator[None]:
+    """Two densities where Materials Project would have them; reads of its bucket go there, without keys."""
+    from tests.unit.builders import chgcar_document, gzipped, salt, skewed
+
+    filesystem = store.filesystem()
+    filesystem.makedirs(PUBLIC_BUCKET, exist_ok=True)
+    for task, density in (("mp-149", salt((12, 12, 12))), ("mp-vwyxj", skewed())):
+        content = gzipped(json.dumps(chgcar_document(density)).encode())
+        filesystem.pipe_file(f"{PUBLIC_BUCKET}/chgcars/{task}.json.gz", content)
+    os.environ["RHORAY_MP_ENDPOINT_URL"] = store.endpoint
+    yield
+    del os.environ["RHORAY_MP_ENDPOINT_URL"]
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

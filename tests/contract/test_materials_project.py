@@ -1,30 +1,12 @@
 """Materials Project's bucket: anonymous reads of the same keys and bytes on a local S3 server."""
 
-import gzip
-import os
-
 import pytest
-import s3fs
 
 from rhoray.core.errors import Unavailable
 from rhoray.sources.items import list_source, read_item
-from tests.unit.builders import salt, skewed
-from tests.unit.density.test_chgcar_json import document, encoded
+from tests.unit.builders import skewed
 
 BUCKET = "materialsproject-parsed"
-
-
-@pytest.fixture(scope="module")
-def open_data(store):
-    """Two densities where Materials Project would have them; reads go there without keys."""
-    filesystem = store.filesystem()
-    filesystem.mkdir(BUCKET)
-    for task, density in (("mp-149", salt((12, 12, 12))), ("mp-vwyxj", skewed())):
-        filesystem.pipe_file(f"{BUCKET}/chgcars/{task}.json.gz", gzip.compress(encoded(document(density))))
-    os.environ["RHORAY_MP_ENDPOINT_URL"] = store.endpoint
-    yield
-    del os.environ["RHORAY_MP_ENDPOINT_URL"]
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_by_task_id(open_data):

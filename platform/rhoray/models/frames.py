@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.frames import FRAME_SIZE, FrameKind, to_frame
+from rhoray.density.frames import FRAME_SHAPE, FRAME_SIZE, FrameKind, to_frame
 from rhoray.density.resample import fourier_resample
 from rhoray.models.autoencoder import LATENT_SHAPE
 from rhoray.models.encoder_files import TrainedAutoencoder
@@ -42,6 +42,8 @@ def _cell_frames(grids: list[np.ndarray], device: torch.device) -> Float[Tensor,
     Fourier resampling is linear and acts on one axis at a time, so it is three products with small matrices: from
     27^3 points ten times faster than transforms of 128^3 points, and the batched form is the same three products.
     """
+    if all(grid.shape == FRAME_SHAPE for grid in grids):  # a grid store's
+        return torch.from_numpy(np.stack([grid.astype(np.float32) for grid in grids])).to(device)
     size = len(grids) if device.type == "cuda" else 1
     frames = [_resample_batch(grids[i : i + size], device) for i in range(0, len(grids), size)]
     return torch.cat(frames) if len(frames) > 1 else frames[0]

@@ -5,24 +5,14 @@ import json
 
 import numpy as np
 import pytest
-from pymatgen.io.vasp import Chgcar, Poscar
 
 from rhoray.core.errors import Impossible, UnknownFormat, Unreadable
-from rhoray.density.crystal import structure_of
 from rhoray.density.read import read_density
-from tests.unit.builders import skewed
+from tests.unit.builders import chgcar_document, skewed
 
 
-def document(density=None) -> dict:
-    """Return what an object below chgcars/ holds."""
-    density = density or skewed()
-    total = density.values * density.volume
-    chgcar = Chgcar(Poscar(structure_of(density)), {"total": total, "diff": 0.1 * total})
-    return {"data": json.loads(json.dumps(chgcar.as_dict(), default=as_monty)), "task_id": "mp-1"}
-
-
-def as_monty(array: np.ndarray) -> dict:
-    return {"@module": "numpy", "@class": "array", "dtype": "float64", "data": array.tolist()}
+def document() -> dict:
+    return chgcar_document(skewed())
 
 
 def encoded(found) -> bytes:
