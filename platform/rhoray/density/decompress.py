@@ -11,6 +11,9 @@ from rhoray.core.errors import TooLarge, Unreadable
 DEFAULT_LIMIT = 4 * 2**30
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
+# `xz -9` takes 65 MiB to undo.
+XZ_MEMORY = 2**28
+
 
 def compression_of(content: bytes) -> str | None:
     """Return `gzip`, `bzip2` or `xz` by the first bytes, None for anything else."""
@@ -33,16 +36,31 @@ def decompress(content: bytes, *, limit: int = DEFAULT_LIMIT) -> bytes:
         plain = content
     else:
         try:
-            with _open(kind, io.BytesIO(content)) as stream:
-                plain = stream.read(limit + 1)
+            plain = _xz(content, limit + 1) if kind == "xz" else _read(kind, content, limit + 1)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise Unreadable(f"damaged or truncated {kind} stream: {error}") from error
+            raise Unreadable(
+                f"damaged or truncated {kind} stream: {error}; copy the file again, in binary mode"
+            ) from error
     if len(plain) > limit:
-        raise TooLarge(f"more than {limit} bytes{f' after {kind} decompression' if kind else ''}")
+        raise TooLarge(
+            f"more than {limit} bytes{f' after {kind} decompression' if kind else ''}; give a smaller file, or raise "
+            "the limit"
+        )
     return plain
 
 
-def _open(kind: str, raw: io.BytesIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
-    if kind == "gzip":
-        return gzip.open(raw, "rb")
-    return bz2.open(raw, "rb") if kind == "bzip2" else lzma.open(raw, "rb")
+def _read(kind: str, content: bytes, most: int) -> bytes:
+    with gzip.open(io.BytesIO(content)) if kind == "gzip" else bz2.open(io.BytesIO(content)) as stream:
+        return stream.read(most)
+
+
+def _xz(content: bytes, most: int) -> bytes:
+    """Like `lzma.open`, which would allocate whatever dictionary a header asks for."""
+    out = bytearray()
+    while content.rstrip(b"\0") and len(out) < most:
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY)
+        out += stream.decompress(content, most - len(out))
+        if not stream.eof and len(out) < most:
+            raise EOFError("it ends before its end-of-stream marker")
+        content = stream.unused_data.lstrip(b"\0")
+    return bytes(out)
