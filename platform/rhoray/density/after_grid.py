@@ -19,6 +19,7 @@ _BLOCK_LINE = re.compile(rb"augmentation[^\n]{0,80}?(\d{1,9})[ \t]+(\d{1,9})[ \t
 _FLOAT = rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBER = re.compile(_FLOAT + rb"(?=[ \t\r\n]|$)")
 _BEGINS_LIKE_OURS = re.compile(rb"[-+.\d]|a(?:u(?:g|$)|$)")
+_CUT_WORD = re.compile(rb"\S{1,40}\Z")
 # One moment an atom, or three where spins are non-collinear.
 _MOMENTS_PER_ATOM = 3
 # The magnetisation of non-collinear spins has three components.
@@ -79,7 +80,7 @@ def _skip_numbers(content: bytes, start: int, count: int, name: str) -> int:
     position = _skip_blanks(content, stream.tell())
     if found == count:
         return position
-    if position == len(content):
+    if position == len(content) or _CUT_WORD.match(content, position):
         raise Unreadable(f"truncated: the file ends in the {name}, {found} of {count} values; {ADVICE}")
     return _OTHER
 

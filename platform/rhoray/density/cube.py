@@ -38,7 +38,7 @@ def read_cube(content: bytes) -> ChargeDensity:
         species = tuple(Element.from_Z(int(atom[0])).symbol for atom in atoms)
         cartesian = np.array([[float(x) for x in atom[2:5]] for atom in atoms]).reshape(-1, 3)
     except (ValueError, IndexError) as error:
-        reason = str(error)[:120]
+        reason = "a line is missing or too short" if isinstance(error, IndexError) else str(error)[:120]
         raise Unreadable(f"the cube header can't be read: {reason}; mend it, or copy the file again") from error
     unit = 1.0 if min(counts) < 0 else BOHR
     shape = (abs(counts[0]), abs(counts[1]), abs(counts[2]))

@@ -40,7 +40,8 @@ def check_grid(shape: tuple[int, ...]) -> int:
 
 def by(shape: tuple[int, ...]) -> str:
     """Return `8 x 9 x 10`."""
-    return " x ".join(str(n) for n in shape)
+    digits = [str(n) for n in shape]
+    return " x ".join(d if len(d) <= 12 else f"{d[:3]}... of {len(d)} digits" for d in digits)
 
 
 def with_plain_exponents(content: bytes, start: int) -> bytes:

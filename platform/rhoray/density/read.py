@@ -35,9 +35,10 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     elif form == "cube":
         density = read_cube(plain)
     else:
+        cut = ", or a CHGCAR cut before its grid" if form == "poscar" else ""
         raise UnknownFormat(
-            f"this is a {form.upper()}, a structure without a density, or a CHGCAR cut before its grid; expected "
-            "CHGCAR, CHG or cube; give the CHGCAR of the same run (VASP writes it with LCHARG = .TRUE.)"
+            f"this is a {form.upper()}, a structure without a density{cut}; expected CHGCAR, CHG or cube; give the "
+            "CHGCAR of the same run (VASP writes it with LCHARG = .TRUE.)"
         )
     _check_plausible(density)
     return density
@@ -58,7 +59,7 @@ def _check_plausible(density: ChargeDensity) -> None:
     share = float(negative / density.values.sum())
     if share > MOST_NEGATIVE:
         raise Impossible(
-            f"negative charge of {100 * share:.0f} % of the total, expected less than {100 * MOST_NEGATIVE:.0f} %; give "
-            "the total charge density, not a potential, a spin or a difference density"
+            f"negative charge of {100 * share:.0f} % of the total, expected less than {100 * MOST_NEGATIVE:.0f} %; "
+            "give the total charge density, not a potential, a spin or a difference density"
         )
     check_electron_count(density)

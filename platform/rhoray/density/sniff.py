@@ -75,7 +75,9 @@ def _refuse_binary(head: bytes) -> None:
     if head[257:262] == b"ustar":
         raise UnknownFormat(f"this is a tar archive: unpack it, and give the file inside; {EXPECTED}")
     if b"\x00" in head:
-        raise UnknownFormat(f"this is a binary file; {EXPECTED}")
+        if bytes(20) in (head[0:40:2], head[1:41:2]):
+            raise UnknownFormat(f"this is UTF-16 text: save it as plain ASCII; {EXPECTED}")
+        raise UnknownFormat(f"this is a binary file, or one that a failed copy filled with zeros; {EXPECTED}")
 
 
 def _describe(head: bytes) -> str:

@@ -6,6 +6,7 @@ All-electron densities have Z.
 """
 
 import functools
+from collections import Counter
 from dataclasses import dataclass
 
 from pymatgen.core import Element
@@ -66,9 +67,7 @@ def electron_range(density: ChargeDensity) -> ElectronRange:
         Impossible: a species is no element.
     """
     counts = {element.symbol: int(n) for element, n in composition_of(density).items()}
-    fewest, most, everything = (
-        sum(n * _element_range(symbol)[i] for symbol, n in counts.items()) for i in range(3)
-    )
+    fewest, most, everything = (sum(n * _element_range(symbol)[i] for symbol, n in counts.items()) for i in range(3))
     return ElectronRange(fewest, most, everything)
 
 
@@ -104,7 +103,7 @@ def electron_count_warning(density: ChargeDensity) -> str | None:
     expected, found = electron_range(density), density.n_electrons
     if expected.holds(found):
         return None
-    formula = composition_of(density).formula.replace(" ", "")
+    formula = "".join(f"{symbol}{n}" for symbol, n in Counter(density.species).items())
     return f"{found:.4g} electrons, expected {expected} for {formula}; {_likely_cause(density, expected)}"
 
 
@@ -135,4 +134,4 @@ def _likely_cause(density: ChargeDensity, expected: ElectronRange) -> str:
         fitting = [*fitting[:2], "a spin density, PARCHG or part of the charge"]
     if not fitting:
         return "check that the header's atoms and the density are of the same cell"
-    return f"is it {', or '.join(fitting[:3])}? Write the total density, as rho x V in a CHGCAR, e/bohr^3 in a cube"
+    return f"is it {', or '.join(fitting[:3])}? Write the total density: rho x V in a CHGCAR, e/bohr^3 in a cube"

@@ -100,9 +100,11 @@ def read_poscar(text: str) -> Structure:
             warnings.simplefilter("ignore")
             structure = Poscar.from_str("\n".join(unscaled)).structure
     except _NOT_A_POSCAR as error:
-        raise Unreadable(f"the crystal's header can't be read: {str(error)[:120]}; {MEND}") from error
-    if any(isinstance(site.specie, DummySpecies) for site in structure):
-        raise Unreadable(f"unknown element in {structure.formula[:60]}; write chemical symbols in line 6")
+        reason = "a line is missing or too short" if isinstance(error, IndexError) else str(error)[:120]
+        raise Unreadable(f"the crystal's header can't be read: {reason}; {MEND}") from error
+    unknown = {site.specie.symbol for site in structure if isinstance(site.specie, DummySpecies)}
+    if unknown:
+        raise Unreadable(f"unknown element among {sorted(unknown)[:9]}; write chemical symbols in line 6")
     lattice = _scaled(np.array(structure.lattice.matrix, dtype=float), factors)
     return Structure(Lattice(lattice), structure.species, structure.frac_coords)
 
@@ -119,14 +121,18 @@ def _check_counts(lines: list[str]) -> None:
         else:
             symbols += len(tokens)
     if not counts or min(counts) < 0 or sum(counts) + 6 > len(lines):
-        raise Unreadable(f"the header announces {sum(counts)} atoms, found {len(lines)} lines (truncated?); {MEND}")
+        raise Unreadable(f"the header announces {_plus(counts)} atoms, found {len(lines)} lines (truncated?); {MEND}")
     if symbols != len(counts):
         raise Unreadable(f"the header has {symbols} element symbols for {len(counts)} counts; {MEND}")
     if sum(counts) > MOST_ATOMS:
         raise TooLarge(f"{sum(counts)} atoms, expected at most {MOST_ATOMS}; give a smaller cell")
     header = list(itertools.takewhile(str.strip, lines[5:]))  # velocities may follow a blank line
     if header[-sum(counts) - 1 :][0].strip()[0] in "+-.0123456789":
-        raise Unreadable(f"the header announces {sum(counts)} atoms, expected as many lines of coordinates; {MEND}")
+        raise Unreadable(f"the header announces {_plus(counts)} atoms, expected as many lines of coordinates; {MEND}")
+
+
+def _plus(counts: list[int]) -> str:
+    return " + ".join(str(n) for n in counts[:9]) or "no"
 
 
 def _scaled(lattice: Float[np.ndarray, "3 3"], factors: Sequence[float]) -> Float[np.ndarray, "3 3"]:
