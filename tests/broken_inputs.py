@@ -207,8 +207,7 @@ def _header() -> dict[str, Broken]:
     bad = functools.partial(_refused, "unreadable")
     sites = _chgcar()[: _chgcar().index(GRID)].rstrip().split(b"\n")[-8:]
     same = _swap(sites[1], sites[0])
-    many = _swap(b"\n4 4\n", b"\n20000 4\n").replace(sites[0] + b"\n", 20000 * (sites[0] + b"\n"), 1)
-    many = many.replace(sites[0] + b"\n", b"", 4)
+    many = _swap(b"\n4 4\n", b"\n20000 4\n").replace(sites[0] + b"\n", 19997 * (sites[0] + b"\n"), 1)
     return dict(
         [
             bad("expected element symbols", "insert a line")("vasp 4 header", _swap(b"\nNa Cl\n", b"\n")),
@@ -217,7 +216,8 @@ def _header() -> dict[str, Broken]:
             bad("4 + 3 atoms", "mend the header")("an atom too many", _swap(b"\n4 4\n", b"\n4 3\n")),
             bad("1000000000 + 4 atoms", "mend")("a billion atoms", _swap(b"\n4 4\n", b"\n1000000000 4\n")),
             bad("announces 0 + 0 atoms", "mend")("no atoms", _swap(b"\n4 4\n", b"\n0 0\n")),
-            bad("announces -4 + 4 atoms", "mend")("fewer than no atoms", _swap(b"\n4 4\n", b"\n-4 4\n")),
+            bad("no line of atom counts", "mend")("fewer than no atoms", _swap(b"\n4 4\n", b"\n-4 4\n")),
+            bad("unknown element", "symbols")("a count for a symbol", _swap(b"\nNa Cl\n", b"\nNa 17\n")),
             bad("3 element symbols for 2", "mend")("a symbol too many", _swap(b"\nNa Cl\n", b"\nNa Cl O\n")),
             bad("1 element symbols for 2", "mend")("a symbol too few", _swap(b"\nNa Cl\n", b"\nNa\n")),
             bad("can't be read", "mend the header")("stars for a coordinate", _swap(sites[2].split()[0], 14 * b"*")),

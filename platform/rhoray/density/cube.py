@@ -11,7 +11,7 @@ from scipy import constants
 
 from rhoray.core.errors import Impossible, TooLarge, Unreadable
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.numbers import COPY_AGAIN, MOST_ATOMS, by, read_numbers, with_plain_exponents
+from rhoray.density.numbers import COPY_AGAIN, MOST_ATOMS, by, check_grid, read_numbers, with_plain_exponents
 
 BOHR = constants.value("Bohr radius") / constants.angstrom
 HEADER_LINES = 6
@@ -42,6 +42,7 @@ def read_cube(content: bytes) -> ChargeDensity:
         raise Unreadable(f"the cube header can't be read: {reason}; mend it, or copy the file again") from error
     unit = 1.0 if min(counts) < 0 else BOHR
     shape = (abs(counts[0]), abs(counts[1]), abs(counts[2]))
+    check_grid(shape)
     with np.errstate(all="ignore"):
         lattice = np.array(steps) * np.array(shape, dtype=float)[:, None] * unit
         if not 0 < abs(np.linalg.det(lattice)) < np.inf:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from pymatgen.core import DummySpecies, Lattice, Structure
+from pymatgen.core import Element, Lattice, Structure
 from pymatgen.core.structure import StructureError
 from pymatgen.io.vasp import Poscar
 from pymatgen.io.vasp.inputs import BadPoscarWarning
@@ -25,6 +25,9 @@ from rhoray.density.numbers import COPY_AGAIN, MOST_ATOMS, check_grid, read_numb
 
 _HEADER_END = re.compile(rb"\n[ \t\r]*\n")
 _GRID_LINE = re.compile(rb"\s*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t\r]*\n")
+
+# Na, Na_pv, Na_pv/f474ac0d (VASP 6 writes the potential's name and hash), Fe3+.
+_SYMBOL = re.compile(r"([A-Z][a-z]?)(?:[_/]\S*|\d?[-+])?$")
 
 # What pymatgen raises at garbled headers, a warning included.
 _NOT_A_POSCAR = (ValueError, IndexError, KeyError, AttributeError, TypeError, StructureError, BadPoscarWarning)
@@ -86,49 +89,59 @@ def read_poscar(text: str) -> Structure:
         TooLarge: more atoms than RhoRay takes.
     """
     lines = [re.split("[#!]", line, maxsplit=1)[0] for line in text.split("\n")]
-    if len(lines) > 5 and lines[5].split() and all(token.isdigit() for token in lines[5].split()):
-        raise Unreadable(
-            "line 6 holds counts, expected element symbols (VASP 5 or later); insert a line such as `Na Cl` before it"
-        )
-    _check_counts(lines)
+    symbols, counts, rest = _symbols_and_counts(lines)
     # Scaling moves no atom in units of the lattice: read with 1, then scale the lattice alone. pymatgen knows no
     # three factors, and multiplies Cartesian sites by a negative one, which means a volume.
+    plain = [lines[0], "1.0", *lines[2:5], " ".join(symbols), " ".join(str(n) for n in counts), *rest]
     try:
         factors = [float(token) for token in lines[1].split()]
-        unscaled = [lines[0], "1.0", *lines[2:]]
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            structure = Poscar.from_str("\n".join(unscaled)).structure
+            structure = Poscar.from_str("\n".join(plain)).structure
     except _NOT_A_POSCAR as error:
         reason = "a line is missing or too short" if isinstance(error, IndexError) else str(error)[:120]
         raise Unreadable(f"the crystal's header can't be read: {reason}; {MEND}") from error
-    unknown = {site.specie.symbol for site in structure if isinstance(site.specie, DummySpecies)}
-    if unknown:
-        raise Unreadable(f"unknown element among {sorted(unknown)[:9]}; write chemical symbols in line 6")
     lattice = _scaled(np.array(structure.lattice.matrix, dtype=float), factors)
     return Structure(Lattice(lattice), structure.species, structure.frac_coords)
 
 
-def _check_counts(lines: list[str]) -> None:
-    """Refuse a header whose symbols, counts and atoms disagree, before pymatgen makes a list of them."""
-    symbols, counts = 0, []
-    for line in lines[5:]:
-        tokens = line.split()
-        if tokens and all(re.fullmatch(r"[-+]?\d{1,12}", token) for token in tokens):
-            counts += [int(token) for token in tokens]
-        elif counts:
-            break
-        else:
-            symbols += len(tokens)
-    if not counts or min(counts) < 0 or sum(counts) + 6 > len(lines):
-        raise Unreadable(f"the header announces {_plus(counts)} atoms, found {len(lines)} lines (truncated?); {MEND}")
-    if symbols != len(counts):
-        raise Unreadable(f"the header has {symbols} element symbols for {len(counts)} counts; {MEND}")
-    if sum(counts) > MOST_ATOMS:
-        raise TooLarge(f"{sum(counts)} atoms, expected at most {MOST_ATOMS}; give a smaller cell")
-    header = list(itertools.takewhile(str.strip, lines[5:]))  # velocities may follow a blank line
-    if header[-sum(counts) - 1 :][0].strip()[0] in "+-.0123456789":
-        raise Unreadable(f"the header announces {_plus(counts)} atoms, expected as many lines of coordinates; {MEND}")
+def _symbols_and_counts(lines: list[str]) -> tuple[list[str], list[int], list[str]]:
+    """Return element symbols, atoms of each, and the lines that follow; each may take several lines.
+
+    All are checked before pymatgen makes a list of as many atoms as a header claims.
+    """
+    words = [line.split() for line in lines]
+    first = next((i for i, line in enumerate(words) if i >= 5 and line and line[0].isdigit()), len(lines))
+    last = next((i for i in range(first, len(lines)) if not words[i] or not words[i][0].isdigit()), len(lines))
+    symbols = [token for line in words[5:first] for token in line]
+    tokens = [token for line in words[first:last] for token in line]
+    if not symbols and tokens:
+        raise Unreadable(
+            "line 6 holds counts, expected element symbols (VASP 5 or later); insert a line such as `Na Cl` before it"
+        )
+    if not tokens or not all(re.fullmatch(r"\d{1,12}", token) for token in tokens):
+        raise Unreadable(f"no line of atom counts after the element symbols, found {tokens[:5]}; {MEND}")
+    elements = [_SYMBOL.match(token) for token in symbols]
+    unknown = [t for t, e in zip(symbols, elements, strict=True) if e is None or not Element.is_valid_symbol(e[1])]
+    if unknown:
+        raise Unreadable(f"unknown element {unknown[0][:20]!r}; write chemical symbols in line 6")
+    counts = [int(token) for token in tokens]
+    _check_counts(counts, len(symbols), lines[last:])
+    return [e[1] for e in elements if e], counts, lines[last:]
+
+
+def _check_counts(counts: list[int], num_symbols: int, rest: list[str]) -> None:
+    if num_symbols != len(counts):
+        raise Unreadable(f"the header has {num_symbols} element symbols for {len(counts)} counts; {MEND}")
+    sites = list(itertools.takewhile(str.strip, rest))  # velocities may follow a blank line
+    total = sum(counts)
+    if not 0 < total < len(sites) or sites[-total - 1].strip()[0] in "+-.0123456789":
+        raise Unreadable(
+            f"the header announces {_plus(counts)} atoms, found {len(sites)} lines, expected `Direct` or `Cartesian` "
+            f"and one line an atom; {MEND}"
+        )
+    if total > MOST_ATOMS:
+        raise TooLarge(f"{total} atoms, expected at most {MOST_ATOMS}; give a smaller cell")
 
 
 def _plus(counts: list[int]) -> str:
