@@ -1,7 +1,7 @@
 """One catalogue of broken files, and of unusual ones that are whole; unit and cluster tests read both.
 
 Each kind is a small file as a folder or bucket may hold it, the code of its refusal, and words of the reason: what was
-found, and what to do. What storage does (no permission, no object, an id twice) is not here but in the sources' tests.
+found, and what to do. What storage does (no permission, no object, an id twice) is in tests/unit/sources/test_items.py.
 """
 
 import bz2
@@ -192,7 +192,7 @@ def _truncated() -> dict[str, Broken]:
             cut("cut in the occupancies", _chgcar(augmentation=True)[:-40]),
             cut("cut between occupancies", _cut_before(_chgcar(augmentation=True), b"augmentation occupancies   7")),
             cut("cut in the word augmentation", _chgcar(augmentation=True)[: len(text) + 12]),
-            _refused("impossible", "cut before its next grid", "copy")("cut after the moments", both[: second - 1]),
+            _refused("impossible", "cut before its next grid", "copy")("cut in the moments", both[: second - 12]),
             cut("cut in the magnetisation", both[: second + 3000]),
             cut("cut in the magnetisations occupancies", both[:-60]),
         ]
@@ -351,6 +351,7 @@ def whole_inputs() -> dict[str, Whole]:
         "augmentation": _chgcar(augmentation=True),
         "spin": _chgcar(spin=True),
         "spin and augmentation": _chgcar(spin=True, augmentation=True),
+        "moments without a magnetisation": _cut_before(_chgcar(spin=True, augmentation=True), b" 8 9 10\n"),
         "stars among the occupancies": _chgcar(augmentation=True).replace(b"0.1000000E+03", b"*************"),
         "non-collinear": text + 3 * _chgcar(spin=True)[len(text) :],
         "vasp 6 potcar hashes": text.replace(b"\nNa Cl\n", b"\nNa_pv/f474ac0d Cl/79d9987a\n", 1),

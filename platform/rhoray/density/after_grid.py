@@ -43,10 +43,11 @@ def check_rest(content: bytes, position: int, num_atoms: int, shape: tuple[int, 
         Unreadable: occupancies or a magnetisation begin and are not finished.
     """
     for _ in range(_MOST_GRIDS):
-        position = _skip_occupancies(content, position, num_atoms)
+        start = _skip_blanks(content, position)
+        position = _skip_occupancies(content, start, num_atoms)
         if position in (_OTHER, len(content)):
             return
-        position = _skip_moments(content, position, num_atoms, shape)
+        position = _skip_moments(content, position, num_atoms, shape, may_be_last=position > start)
         if position == _OTHER:
             return
         position = _skip_numbers(content, position, int(np.prod(shape)), "magnetisation")
@@ -91,8 +92,11 @@ def _skip_blanks(content: bytes, position: int) -> int:
     return blanks.end()
 
 
-def _skip_moments(content: bytes, position: int, num_atoms: int, shape: tuple[int, ...]) -> int:
-    """Return where the next grid's values begin, or that other text does; refuse numbers without such a grid."""
+def _skip_moments(content: bytes, position: int, num_atoms: int, shape: tuple[int, ...], *, may_be_last: bool) -> int:
+    """Return where the next grid's values begin, or that other text does; refuse numbers without such a grid.
+
+    `may_be_last`: after occupancies the moments of all atoms may end a file whose magnetisation someone left out.
+    """
     start, numbers = position, 0
     while (grid := _GRID_LINE.match(content, position)) is None:
         number = _NUMBER.match(content, position)
@@ -102,6 +106,8 @@ def _skip_moments(content: bytes, position: int, num_atoms: int, shape: tuple[in
         if numbers > _MOMENTS_PER_ATOM * num_atoms:
             raise Impossible(_surplus(shape))
         position = _skip_blanks(content, number.end())
+    if may_be_last and position == len(content) and numbers in (num_atoms, _MOMENTS_PER_ATOM * num_atoms):
+        return _OTHER
     if grid is None and numbers == 0:
         _refuse_if_last_line(content, start)
         return _OTHER

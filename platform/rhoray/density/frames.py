@@ -60,7 +60,7 @@ def _box(density: ChargeDensity) -> Grid:
     start, length = _block(corners, fine)
     if np.prod(length, dtype=object) > MOST_POINTS:  # a box of a needle or of a sliver reaches through too many cells
         to_grid *= np.array(density.values.shape)[:, None] / np.array(fine)[:, None]
-        start, values = np.zeros(3), density.values
+        start, values = [0, 0, 0], density.values
     else:
         values = interpolate_block(density.values, fine, start, length)
     axis = np.arange(FRAME_SIZE) * BOX_SPACING

@@ -92,7 +92,7 @@ def read_poscar(text: str) -> Structure:
     symbols, counts, rest = _symbols_and_counts(lines)
     # Scaling moves no atom in units of the lattice: read with 1, then scale the lattice alone. pymatgen knows no
     # three factors, and multiplies Cartesian sites by a negative one, which means a volume.
-    plain = [lines[0], "1.0", *lines[2:5], " ".join(symbols), " ".join(str(n) for n in counts), *rest]
+    plain = ["crystal", "1.0", *lines[2:5], " ".join(symbols), " ".join(str(n) for n in counts), *rest]
     try:
         factors = [float(token) for token in lines[1].split()]
         with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -112,9 +112,13 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
             return row_density(_shard_rows(uri)[row_id])
         content = read_bytes(uri)
     except PermissionError as error:
-        raise Unavailable(f"no permission to read {uri}") from error
-    except (OSError, KeyError) as error:
-        raise Unavailable(f"{uri} can't be read: {error}") from error
+        raise Unavailable(f"no permission to read {uri}; give the job's user or role read access, run again") from error
+    except FileNotFoundError as error:
+        raise Unavailable(f"{uri} can't be read: it was listed and is gone; put it back, or run again") from error
+    except KeyError as error:
+        raise Unavailable(f"{uri} has no row {row_id!r} that its manifest names; ingest the dataset again") from error
+    except OSError as error:
+        raise Unavailable(f"{uri} can't be read: {error}; check the storage, then run again") from error
     return read_density(content, limit=limit)
 
 

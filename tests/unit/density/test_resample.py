@@ -103,7 +103,7 @@ def peak(shape, centre, width):
 
 
 def undershoot(values):
-    """Return the depth of the deepest trough in units of the highest peak."""
+    """Return the depth of the deepest dip in units of the highest peak."""
     return -values.min() / values.max()
 
 
