@@ -17,6 +17,8 @@ COPY_AGAIN = "copy the file again, or rerun what wrote it"
 _D_EXPONENT = re.compile(rb"(?<=[\d.])[dD](?=[-+]?\d)")
 _NO_LETTER = re.compile(rb"(?<=[\d.])(?=[-+]\d{3}(?![\d.eEdD]))")
 _NUMBER = re.compile(rb"[-+]?(\d*)(?:\.(\d*))?(?:[eE][-+]?(\d+))?$")
+# What is left where a file ends: nothing, or the exponent of a number that was cut in it.
+_CUT_NUMBER = re.compile(rb"[ \t\r\n]*[-+.eE]{0,2}")
 _BLANKS = b" \t\r\n"
 _CHUNK = 2**24
 # A cut shows only against neighbours that are all alike; so many decide, so many are looked at.
@@ -94,14 +96,13 @@ def read_numbers(content: bytes, start: int, shape: tuple[int, ...]) -> tuple[Fl
             )
         return flat, end
     parsed = min(parsed, size - 1)  # the last one goes on with something that is no number
-    rest = content[end : end + 40].decode("latin-1").split()
-    raise Unreadable(f"grid {by(shape)} needs {size} values; found {parsed}, {_what_follows(rest)}")
+    raise Unreadable(f"grid {by(shape)} needs {size} values; found {parsed}, {_what_follows(content[end : end + 40])}")
 
 
-def _what_follows(rest: list[str]) -> str:
-    if not rest:
+def _what_follows(rest: bytes) -> str:
+    if _CUT_NUMBER.fullmatch(rest):
         return f"then the file ends (truncated?); {COPY_AGAIN}"
-    token = rest[0][:20]
+    token = rest.decode("latin-1").split()[0][:20]
     if "*" in token:
         advice = "Fortran prints stars for a number that does not fit its field: rerun and check that it converged"
     elif "," in token:

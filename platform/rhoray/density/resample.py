@@ -7,8 +7,8 @@ A peak at a nucleus is not band-limited, and cutting its spectrum makes it ring:
 the worst case, of 23 % for a Gaussian of width 0.3 new voxels. With `taper` the coefficients of every axis that gets
 shorter fade out instead: 1 up to half of the new Nyquist frequency, then straight down to 0. These are the means of de
 la Vallee Poussin, 2 F(n) - F(n/2) of Fejer's positive kernels, so that an axis never amplifies a field more than
-threefold. The dips are 15 % and 12 % then (on 16 points or more, 16 % and 13 %). Of eight windows that are 1 so far,
-this one rings and blurs least.
+threefold. The dips are 15 % and 12 % then (16 % and 13 % down to 16 points). Of ten windows that are 1 so far, this one
+rings least.
 """
 
 from collections.abc import Sequence
