@@ -17,8 +17,8 @@ COPY_AGAIN = "copy the file again, or rerun what wrote it"
 _D_EXPONENT = re.compile(rb"(?<=[\d.])[dD](?=[-+]?\d)")
 _NO_LETTER = re.compile(rb"(?<=[\d.])(?=[-+]\d{3}(?![\d.eEdD]))")
 _NUMBER = re.compile(rb"[-+]?(\d*)(?:\.(\d*))?(?:[eE][-+]?(\d+))?$")
-# What is left where a file ends: nothing, or the exponent of a number that was cut in it.
-_CUT_NUMBER = re.compile(rb"[ \t\r\n]*[-+.eE]{0,2}")
+# What is left of a number that was cut in its exponent.
+_CUT_NUMBER = re.compile(rb"\s*[-+.eE]{1,2}")
 _BLANKS = b" \t\r\n"
 _CHUNK = 2**24
 # A cut shows only against neighbours that are all alike; so many decide, so many are looked at.
@@ -100,9 +100,10 @@ def read_numbers(content: bytes, start: int, shape: tuple[int, ...]) -> tuple[Fl
 
 
 def _what_follows(rest: bytes) -> str:
-    if _CUT_NUMBER.fullmatch(rest):
+    words = rest.split()
+    if not words or _CUT_NUMBER.fullmatch(rest):
         return f"then the file ends (truncated?); {COPY_AGAIN}"
-    token = rest.decode("latin-1").split()[0][:20]
+    token = words[0][:20].decode("latin-1")
     if "*" in token:
         advice = "Fortran prints stars for a number that does not fit its field: rerun and check that it converged"
     elif "," in token:
