@@ -25,6 +25,7 @@ def write_result(theme: str, title: str, body: str, packages: tuple[str, ...]) -
         f"{versions}\n\n    python {' '.join(sys.argv)}\n\n"
     )
     path = RESULTS / f"{theme}_{hardware()}_{today}.md"
+    RESULTS.mkdir(exist_ok=True)
     path.write_text(head + body)
     print(head + body)
     return path

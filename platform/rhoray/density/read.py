@@ -1,15 +1,16 @@
 """From the bytes of a file to a charge density: decompress, sniff, parse, check."""
 
-from rhoray.core.errors import UnknownFormat
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.cube import read_cube
 from rhoray.density.decompress import DEFAULT_LIMIT, decompress
+from rhoray.density.promolecule import promolecular_density
 from rhoray.density.sniff import sniff
+from rhoray.density.structure_files import read_structure
 from rhoray.density.vasp import read_chgcar
 
 
 def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
-    """Return the charge density that a file holds, whatever its name.
+    """Return the charge density that a file holds, whatever its name; the promolecular one of a CIF or POSCAR.
 
     Args:
         content: the file as it lies in storage, plain or as gz, bz2 or xz.
@@ -24,4 +25,4 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
         return read_chgcar(plain)
     if form == "cube":
         return read_cube(plain)
-    raise UnknownFormat(f"this is a {form.upper()}, a structure without a density; expected CHGCAR, CHG or cube")
+    return promolecular_density(read_structure(plain, form))

@@ -1,20 +1,24 @@
 """What a source offers: a list of items, each of which becomes one manifest row.
 
-A source is a prefix of files (CHGCAR, CHG, cube; plain or compressed), a dataset that RhoRay wrote, or `sample:`.
+A source is a prefix of files (CHGCAR, CHG, cube, CIF, POSCAR; plain or compressed; Parquet tables of structures), a
+dataset that RhoRay wrote, or `sample:`.
 Planning only lists; reading happens later, one item at a time, wherever a worker runs.
 """
 
 import functools
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-from rhoray.core.errors import InputRefused, RhoRayError, Unavailable
-from rhoray.core.storage import find, join, name_of, normalise, read_bytes
+from rhoray.core.errors import InputRefused, RhoRayError, Unavailable, Unreadable
+from rhoray.core.storage import Stat, find, join, name_of, normalise, read_bytes
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.read import read_density
+from rhoray.sources.structure_tables import SUFFIX, is_structure_table, row_uris, structure_table, structure_text
 from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
 from rhoray.store.shards import read_shard, row_density
 
@@ -30,7 +34,7 @@ class Item:
 
     Attributes:
         material_id: key of its manifest row.
-        uri: file, or shard and id of a dataset row as `shard#id`.
+        uri: file, or shard or table and id of a row as `shard.parquet#id`.
         tag: changes when the content does (ETag or modification time).
         size: bytes in storage, 0 where the listing does not say.
     """
@@ -73,9 +77,18 @@ def list_source(uri: str, *, limit: int | None = None) -> Source:
             for row in written.itertuples()
         ]
         return Source(uri, tuple(items), manifest)
-    ids = material_ids([stat.uri for stat in stats])
-    items = [Item(i, s.uri, s.tag, s.size) for i, s in zip(ids, stats, strict=True)]
-    return Source(uri, tuple(items[:limit]))
+    return Source(uri, tuple(itertools.islice(_file_items(stats), limit)))
+
+
+def _file_items(stats: list[Stat]) -> Iterator[Item]:
+    """Yield an item per file, or per row of a table of structures."""
+    for material_id, stat in zip(material_ids([stat.uri for stat in stats]), stats, strict=True):
+        table = structure_table(stat.uri, stat.tag)
+        if table is None:
+            yield Item(material_id, stat.uri, stat.tag, stat.size)
+        else:
+            uris = row_uris(stat.uri, table.ids)
+            yield from (Item(i, uri, stat.tag) for i, uri in zip(table.ids, uris, strict=True))
 
 
 def sample_uri() -> str:
@@ -108,20 +121,23 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
     """
     uri, row_id = _shard_and_row(item.uri)
     try:
-        if row_id:
+        if row_id and not is_structure_table(uri):
             return row_density(_shard_rows(uri)[row_id])
-        content = read_bytes(uri)
+        content = structure_text(uri, item.tag, row_id) if row_id else read_bytes(uri)
     except PermissionError as error:
         raise Unavailable(f"no permission to read {uri}") from error
     except (OSError, KeyError) as error:
         raise Unavailable(f"{uri} can't be read: {error}") from error
-    return read_density(content, limit=limit)
+    density = read_density(content, limit=limit)
+    if density.kind == "promolecular" and "CHGCAR" in name_of(uri).upper():
+        raise Unreadable("truncated CHGCAR: it ends before its grid; copy it again, or name it POSCAR")
+    return density
 
 
 def _shard_and_row(uri: str) -> tuple[str, str]:
-    """Tell `shard.parquet#id` from a file, whose name may hold a # too."""
-    shard, _, row_id = uri.rpartition("#")
-    return (shard, row_id) if shard.endswith(".parquet") else (uri, "")
+    """Tell `shard.parquet#id` from a file; either name may hold a # too."""
+    shard, sign, row_id = uri.partition(f"{SUFFIX}#")
+    return (shard + SUFFIX, row_id) if sign else (uri, "")
 
 
 @functools.lru_cache(maxsize=2)
