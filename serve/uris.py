@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError
 
 from rhoray.core.errors import TooLarge, Unavailable
-from rhoray.core.storage import open_filesystem, retry_storage
+from rhoray.core.storage import open_filesystem, retry_briefly
 from serve.problems import Forbidden, NotThere
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def read_uri(uri: str, *, limit: int) -> bytes:
     return content
 
 
-@retry_storage
+@retry_briefly
 def _read_limited(uri: str, limit: int) -> bytes:
     """Return at most limit + 1 bytes, even of an object that grows meanwhile."""
     filesystem, path = open_filesystem(uri)

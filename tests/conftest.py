@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import s3fs
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.vasp import write_chgcar
@@ -23,6 +25,12 @@ from rhoray.store.shards import read_shard, row_density
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 BUCKET = "tests"
+PUBLIC_BUCKET = "materialsproject-parsed"
+IDENTITIES = [
+    {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]},
+    # May see what there is, but not read it.
+    {"name": "lister", "credentials": [{"accessKey": "lister", "secretKey": "listersecret"}], "actions": ["List"]},
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -42,7 +50,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Iterator[ObjectStore]:
     """A real S3 server; the AWS variables of this process lead to it."""
-    with object_store(tmp_path_factory.mktemp("s3"), BUCKET) as running:
+    with object_store(tmp_path_factory.mktemp("s3"), BUCKET, IDENTITIES) as running:
         before = {name: os.environ.get(name) for name in running.environment}
         os.environ.update(running.environment)
         yield running
@@ -51,6 +59,22 @@ def store(tmp_path_factory) -> Iterator[ObjectStore]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def open_data(store) -> Iterator[None]:
+    """Two densities where Materials Project would have them; reads of its bucket go there, without keys."""
+    from tests.unit.builders import chgcar_document, gzipped, salt, skewed
+
+    filesystem = store.filesystem()
+    filesystem.makedirs(PUBLIC_BUCKET, exist_ok=True)
+    for task, density in (("mp-149", salt((12, 12, 12))), ("mp-vwyxj", skewed())):
+        content = gzipped(json.dumps(chgcar_document(density)).encode())
+        filesystem.pipe_file(f"{PUBLIC_BUCKET}/chgcars/{task}.json.gz", content)
+    os.environ["RHORAY_MP_ENDPOINT_URL"] = store.endpoint
+    yield
+    del os.environ["RHORAY_MP_ENDPOINT_URL"]
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

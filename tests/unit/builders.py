@@ -3,10 +3,13 @@
 import functools
 import gzip
 import itertools
+import json
 
 import numpy as np
+from pymatgen.io.vasp import Chgcar, Poscar
 
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.crystal import structure_of
 from rhoray.density.vasp import write_chgcar
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
@@ -118,3 +121,14 @@ def salt_chgcar() -> bytes:
 def gzipped(content: bytes) -> bytes:
     """Return gzip of content, the same bytes every time."""
     return gzip.compress(content, mtime=0)
+
+
+def chgcar_document(density: ChargeDensity) -> dict:
+    """Return an object of Materials Project's chgcars/: pymatgen's own dict of a spin-polarised CHGCAR."""
+    total = density.values * density.volume
+    chgcar = Chgcar(Poscar(structure_of(density)), {"total": total, "diff": 0.1 * total})
+    return {"data": json.loads(json.dumps(chgcar.as_dict(), default=_as_monty)), "task_id": "mp-1"}
+
+
+def _as_monty(array: np.ndarray) -> dict:
+    return {"@module": "numpy", "@class": "array", "dtype": "float64", "data": array.tolist()}

@@ -44,9 +44,15 @@ class TooLarge(InputRefused):
 
 
 class Unavailable(InputRefused):
-    """The storage would not give this object after all retries."""
+    """The storage would not give this object; another run asks for it again."""
 
     code: ClassVar[str] = "unavailable"
+
+
+class StorageDown(RhoRayError):
+    """The storage answers nobody, after all retries: nothing is wrong with any one object."""
+
+    code: ClassVar[str] = "storage-down"
 
 
 class DatasetError(RhoRayError):

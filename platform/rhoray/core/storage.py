@@ -1,47 +1,79 @@
 """One way to reach bytes: a URI (file:///…, a plain path, s3://bucket/key) through fsspec, with retries.
 
 S3 endpoint, region and credentials come from the usual AWS variables (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, …)
-or from the machine's role. An object is written whole or not at all: S3 shows a key only after the upload is
-complete; on a file system the bytes go to a temporary neighbour that then takes the name.
+or from the machine's role; public buckets are read anonymously. An object is written whole or not at all: S3 shows a
+key only after the upload is complete; on a file system the bytes go to a temporary neighbour that then takes the name.
 """
 
+import errno
 import logging
+import os
 import posixpath
+import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urlparse
 
+import aiohttp
+import botocore.exceptions
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from tenacity import (
-    before_sleep_log,
-    retry,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from rhoray.core.errors import RhoRayError
 
 logger = logging.getLogger(__name__)
 
 SCHEMES = ("file", "s3")
+F = TypeVar("F", bound=Callable)
+
+# What asking again may mend. s3fs lets some of botocore's and aiohttp's errors through, which are no OSErrors.
+TRANSIENT = (OSError, botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError, aiohttp.ClientError)
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+PERMANENT_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+# A storage server that is being restarted, or throttles, is back by then.
+PATIENCE_S = 90.0
+SHORT_PATIENCE_S = 5.0  # for where somebody waits for an answer
+
+# Read without signing, from their own region, wherever the user's own bucket lies.
+PUBLIC_BUCKETS = {"materialsproject-parsed": "us-east-1"}
+PUBLIC_ENDPOINT_VARIABLE = "RHORAY_MP_ENDPOINT_URL"
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 
 
-def _is_worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, OSError | TimeoutError) and not isinstance(error, PERMANENT)
+def is_transient(error: BaseException) -> bool:
+    """Return whether an error of the storage may go away by itself."""
+    if isinstance(error, PERMANENT) or getattr(error, "errno", None) in PERMANENT_CODES:
+        return False
+    return isinstance(error, TRANSIENT)
 
 
-retry_storage = retry(
-    retry=retry_if_exception(_is_worth_retrying),
-    wait=wait_random_exponential(multiplier=0.2, max=10),
-    stop=stop_after_attempt(6),
-    before_sleep=before_sleep_log(logger, logging.WARNING),
-    reraise=True,
-)
+def _say_that_it_waits(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    assert state.next_action is not None
+    logger.warning(
+        "%s: the storage does not answer (%s); trying again in %.1f s",
+        state.args[0] if state.args else "", state.outcome.exception(), state.next_action.sleep,
+    )  # fmt: skip
+
+
+def _retry_for(seconds: float) -> Callable[[F], F]:
+    decorator = retry(
+        retry=retry_if_exception(is_transient),
+        wait=wait_random_exponential(multiplier=0.3, max=8),
+        stop=stop_after_delay(seconds),
+        before_sleep=_say_that_it_waits,
+        reraise=True,
+    )
+    return cast(Callable[[F], F], decorator)
+
+
+retry_storage = _retry_for(PATIENCE_S)
+retry_briefly = _retry_for(SHORT_PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +121,17 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
 
 def _options(uri: str) -> dict[str, Any]:
+    parts = urlparse(uri)
+    if parts.scheme != "s3":
+        return {}
     # Listings must show what other processes have just written.
-    return {"use_listings_cache": False} if urlparse(uri).scheme == "s3" else {}
+    options: dict[str, Any] = {"use_listings_cache": False}
+    region = PUBLIC_BUCKETS.get(parts.netloc)
+    if region is None:
+        return options
+    # An explicit endpoint: the user's AWS_ENDPOINT_URL_S3 leads to a store of their own.
+    endpoint = os.environ.get(PUBLIC_ENDPOINT_VARIABLE) or f"https://s3.{region}.amazonaws.com"
+    return {**options, "anon": True, "endpoint_url": endpoint, "client_kwargs": {"region_name": region}}
 
 
 @retry_storage
@@ -118,18 +159,26 @@ def write_bytes(uri: str, content: bytes) -> None:
     try:
         temporary.write_bytes(content)
         temporary.replace(target)
+    except FileNotFoundError as error:  # a twin of this job has tidied up; the next try writes it again
+        raise InterruptedError(errno.EINTR, f"{temporary} vanished") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @retry_storage
-def exists(uri: str) -> bool:
-    """Return whether there is an object (not merely a prefix) at `uri`."""
+def stat(uri: str) -> Stat | None:
+    """Return what the storage says of one object; None where there is no object (a prefix is none)."""
     filesystem, path = open_filesystem(uri)
     try:
-        return filesystem.info(path)["type"] == "file"
+        info = filesystem.info(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
+    return Stat(normalise(uri), int(info["size"]), _tag(info)) if info["type"] == "file" else None
+
+
+def exists(uri: str) -> bool:
+    """Return whether there is an object (not merely a prefix) at `uri`."""
+    return stat(uri) is not None
 
 
 @retry_storage
@@ -161,6 +210,16 @@ def _tag(info: dict[str, Any]) -> str:
     return str(info.get("ETag") or info.get("mtime") or "").strip('"')
 
 
+def answers(uri: str) -> bool:
+    """Return whether the storage of `uri` answers at all, whatever is the matter with this one object."""
+    filesystem, path = open_filesystem(uri)
+    try:
+        filesystem.info(f"{path}.{uuid.uuid4().hex[:8]}")
+    except Exception as error:  # noqa: BLE001 - any answer is one, "no such object" and "forbidden" included
+        return not is_transient(error)
+    return True
+
+
 def is_prefix(uri: str) -> bool:
     """Return whether any object lies at or below `uri`."""
     try:
@@ -177,3 +236,14 @@ def remove(uri: str) -> None:
         filesystem.rm_file(path)
     except FileNotFoundError:
         logger.debug("%s was already gone", uri)
+
+
+def remove_leftovers(uri: str, name: re.Pattern[str]) -> None:
+    """Delete what writes that were killed half-way left directly below `uri`, for objects whose names match."""
+    filesystem, path = open_filesystem(uri)
+    if not isinstance(filesystem, LocalFileSystem):
+        return  # an object store shows and keeps nothing of an upload that did not end
+    for neighbour in Path(path).glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(neighbour.name)
+        if match and name.fullmatch(match["name"]):
+            neighbour.unlink(missing_ok=True)

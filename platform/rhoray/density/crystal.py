@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from pymatgen.core import Composition, Lattice, Structure
@@ -53,11 +54,31 @@ def structure_of(density: ChargeDensity) -> Structure:
     return Structure(Lattice(density.lattice), list(density.species), np.asarray(density.frac_coords))
 
 
-def crystal_system(density: ChargeDensity) -> str:
-    """Return `cubic`, `hexagonal`, … as spglib finds it at 0.01 A, or `unknown`."""
+@dataclass(frozen=True, slots=True)
+class Symmetry:
+    """What spglib finds at 0.01 A.
+
+    Attributes:
+        crystal_system: `cubic`, `hexagonal`, …, or `unknown`.
+        space_group_number: 1 to 230, 0 when unknown.
+        prototype: what crystals of one structure type share: anonymous formula, Pearson symbol and space group, such
+            as `AB_cF8_225` for rock salt.
+    """
+
+    crystal_system: str
+    space_group_number: int
+    prototype: str
+
+
+def symmetry(density: ChargeDensity) -> Symmetry:
+    """Return the symmetry of the crystal, `unknown` where there is none to find (two atoms at one place, say)."""
+    anonymous = composition_of(density).anonymized_formula
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return SpacegroupAnalyzer(structure_of(density), symprec=0.01).get_crystal_system() or "unknown"
-        except SymmetryUndeterminedError:  # two atoms at one place, say
-            return "unknown"
+            found = SpacegroupAnalyzer(structure_of(density), symprec=0.01)
+            number = int(found.get_space_group_number())
+            system, pearson = found.get_crystal_system(), found.get_pearson_symbol()
+        except (SymmetryUndeterminedError, KeyError):
+            return Symmetry("unknown", 0, f"{anonymous}_unknown")
+    return Symmetry(system, number, f"{anonymous}_{pearson}_{number}")

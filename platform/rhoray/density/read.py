@@ -1,6 +1,7 @@
 """From the bytes of a file to a charge density: decompress, sniff, parse, check."""
 
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.chgcar_json import read_chgcar_json
 from rhoray.density.cube import read_cube
 from rhoray.density.decompress import DEFAULT_LIMIT, decompress
 from rhoray.density.promolecule import promolecular_density
@@ -23,6 +24,8 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     form = sniff(plain)
     if form == "chgcar":
         return read_chgcar(plain)
+    if form == "chgcar-json":
+        return read_chgcar_json(plain)
     if form == "cube":
         return read_cube(plain)
     return promolecular_density(read_structure(plain, form))

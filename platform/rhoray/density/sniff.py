@@ -5,7 +5,7 @@ from typing import Literal
 
 from rhoray.core.errors import UnknownFormat, Unreadable
 
-Format = Literal["chgcar", "cube", "poscar", "cif"]
+Format = Literal["chgcar", "chgcar-json", "cube", "poscar", "cif"]
 
 HEAD = 2**16
 BINARY = {
@@ -40,6 +40,8 @@ def sniff(content: bytes) -> Format:
             raise UnknownFormat(f"this is {name}; {EXPECTED}")
     if b"\x00" in content[:HEAD]:
         raise UnknownFormat(f"this is a binary file; {EXPECTED}")
+    if content[:HEAD].lstrip().startswith(b"{"):
+        return "chgcar-json"
     lines = content[:HEAD].decode("latin-1").splitlines()
     for name, looks_like in (("cif", _is_cif), ("cube", _is_cube), ("poscar", _is_poscar)):
         if looks_like(lines):

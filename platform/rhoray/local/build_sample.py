@@ -16,11 +16,11 @@ import rhoray
 from rhoray.core.storage import join, normalise, write_bytes
 from rhoray.core.targets import with_derived
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.crystal import crystal_system, mass_density, reduced_formula, volume_per_atom
-from rhoray.store.codec import BAND_TOLERANCE, encode_values, to_compact
-from rhoray.store.manifest import Manifest, split_of, write_manifest
+from rhoray.store.codec import BAND_TOLERANCE
+from rhoray.store.describe import describe
+from rhoray.store.manifest import Manifest, write_manifest
 from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA
-from rhoray.store.shards import Row, density_row, write_shard
+from rhoray.store.shards import Row, write_shard
 
 LONGEST_AXIS = 48
 SHARDS = 4
@@ -82,19 +82,8 @@ def _read(path: Path) -> ChargeDensity | None:
 
 
 def _rows(material_id: str, source: ChargeDensity, shard: str) -> tuple[Row, Row]:
-    density = to_compact(source)
-    encoded = encode_values(density.values)
-    na, nb, nc = density.values.shape
-    formula = reduced_formula(density)
-    about = {
-        "material_id": material_id, "source": f"{shard}#{material_id}", "status": "written",
-        "content_hash": source.content_hash, "formula": formula, "density_kind": density.kind,
-        "num_atoms": density.n_atoms, "num_electrons": density.n_electrons,
-        "mass_density": mass_density(density), "volume_per_atom": volume_per_atom(density),
-        "crystal_system": crystal_system(density), "split": split_of(formula), "shard": shard,
-        "bytes_in": 0, "bytes_out": len(encoded),
-    }  # fmt: skip
-    return density_row(material_id, formula, density, encoded, (na, nb, nc)), about
+    row, about = describe(material_id, source, "compact")
+    return row, {**about, "source": f"{shard}#{material_id}", "shard": shard, "bytes_in": 0}
 
 
 if __name__ == "__main__":

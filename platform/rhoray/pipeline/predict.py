@@ -11,7 +11,7 @@ import pandas as pd
 import ray.data
 import torch
 
-from rhoray.core.errors import InputRefused, RhoRayError
+from rhoray.core.errors import InputRefused, RhoRayError, StorageDown
 from rhoray.core.storage import normalise, write_bytes
 from rhoray.inference.prediction import Prediction
 from rhoray.inference.predictor import Predictor
@@ -67,7 +67,7 @@ def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str,
         if item.uri in refused:
             raise InputRefused(refused[item.uri])
         density = to_compact(read_item(item))
-    except InputRefused as error:
+    except (InputRefused, StorageDown) as error:
         return {**out, "in_domain": False, "reason": str(error)}
     (prediction,) = _predictor(bundle)([density])
     return {**out, "density_kind": density.kind, **_columns(prediction)}

@@ -8,9 +8,8 @@ caller commits the manifest.
 import functools
 import hashlib
 import json
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,17 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from rhoray.core.storage import exists, join
+from rhoray.core.errors import RhoRayError, StorageDown, Unavailable
+from rhoray.core.stages import Stages, Summary
+from rhoray.core.storage import exists, is_transient, join
 from rhoray.pipeline.progress import progress_bar
 from rhoray.store.shards import Row, read_card, write_shard
 
-logger = logging.getLogger(__name__)
-
+# A shard is what a crash can cost, what the progress bar moves by, and what a reader fetches at once.
+ITEMS_PER_SHARD = 64
 MOST_ITEMS_PER_SHARD = 256
-SHARDS_OF_A_SMALL_SOURCE = 16
+FEW_SHARDS = 16
+MANY_SHARDS = 1000
 SHARD_NAME = re.compile(r"part-[0-9a-f]{20}\.parquet")
 
 
@@ -46,15 +48,25 @@ class ShardTask:
 
 @dataclass(frozen=True, slots=True)
 class ShardContent:
-    """What a process made of a task: rows for the shard, and one manifest row per item."""
+    """What a process made of a task: rows for the shard, one manifest row per item, and what it took."""
 
     rows: list[Row]
     manifest_rows: list[Row]
+    stages: Stages
 
 
-def plan_shards(items: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[ShardTask]:
-    """Cut items into tasks; the cut depends on the items alone, never on the cluster."""
-    size = min(MOST_ITEMS_PER_SHARD, max(1, -(-len(items) // SHARDS_OF_A_SMALL_SOURCE)))
+def plan_shards(
+    items: Sequence[dict[str, Any]], settings: dict[str, Any], *, most: int = MOST_ITEMS_PER_SHARD
+) -> list[ShardTask]:
+    """Cut items into tasks; the cut depends on the items alone, never on the cluster.
+
+    Args:
+        items: JSON-able descriptions of the inputs.
+        settings: whatever else a shard's bytes depend on.
+        most: items in one shard at most.
+    """
+    few, many = -(-len(items) // FEW_SHARDS), -(-len(items) // MANY_SHARDS)
+    size = max(1, min(most, max(many, min(ITEMS_PER_SHARD, few))))
     groups = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
     return [ShardTask(f"part-{_digest(group, settings)}.parquet", group, settings) for group in groups]
 
@@ -64,25 +76,38 @@ def _digest(items: tuple[dict[str, Any], ...], settings: dict[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()[:20]
 
 
+RUN_AGAIN = "run the job again, what is finished is kept"
 Process = Callable[[ShardTask], ShardContent]
 
 
-def make_shard(task: ShardTask, process: Process, out: str, schema: pa.Schema) -> list[Row]:
-    """Make one shard, or take over the finished one that lies there; return its manifest rows."""
+def make_shard(task: ShardTask, process: Process, out: str, schema: pa.Schema) -> tuple[list[Row], Stages]:
+    """Make one shard, or take over the finished one that lies there; return its manifest rows and what it took."""
     uri = join(out, task.name)
     if exists(uri):
-        return read_card(uri)["manifest"]
+        rows = read_card(uri)["manifest"]
+        # What the storage would not give may be there by now: such a shard is made again.
+        if not any(row.get("code") == Unavailable.code for row in rows):
+            return rows, Stages()
     content = process(task)
     rows = [{**row, "shard": task.name if row["status"] == "written" else None} for row in content.manifest_rows]
-    write_shard(uri, content.rows, schema, {"manifest": rows, "settings": task.settings})
-    return rows
+    with content.stages.measure("write") as written:
+        written.bytes += write_shard(uri, content.rows, schema, {"manifest": rows, "settings": task.settings})
+    return rows, content.stages
 
 
 def _make_row(row: dict[str, str], process: Process, out: str, schema: pa.Schema) -> dict[str, str]:
-    """Make one shard inside Ray Data, where a row is a dict of Arrow values."""
+    """Make one shard inside Ray Data, where a row is a dict of Arrow values and an error loses its type."""
     raw = json.loads(row["task"])
     task = ShardTask(raw["name"], tuple(raw["items"]), raw["settings"])
-    return {"rows": json.dumps(make_shard(task, process, out, schema))}
+    try:
+        rows, stages = make_shard(task, process, out, schema)
+    except Exception as error:
+        if isinstance(error, RhoRayError):
+            return {"failure": str(error), "result": ""}
+        if is_transient(error):
+            return {"failure": f"the storage of {out} does not answer: {error}; {RUN_AGAIN}", "result": ""}
+        raise
+    return {"failure": "", "result": json.dumps({"rows": rows, "stages": stages.summary()})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +118,21 @@ class Engine:
     unit: str
     cpus: float = 1
     gpus: float = 0
+    memory: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One finished shard's manifest rows, and the stages of making it."""
+
+    rows: list[Row]
+    stages: Summary
 
 
 def run_sharded(
     tasks: Sequence[ShardTask], process: Process, out: str, schema: pa.Schema, engine: Engine
-) -> Iterator[list[Row]]:
-    """Make every shard and yield each one's manifest rows as it is finished.
+) -> Iterator[Made]:
+    """Make every shard and yield each one as it is finished.
 
     Args:
         tasks: what to make.
@@ -106,6 +140,9 @@ def run_sharded(
         out: URI of the dataset.
         schema: of the shards.
         engine: resources and words.
+
+    Raises:
+        StorageDown: the storage stopped answering; every finished shard stays for the next run.
     """
     dataset = ray.data.from_items(
         [{"task": json.dumps({"name": t.name, "items": t.items, "settings": t.settings})} for t in tasks],
@@ -114,10 +151,23 @@ def run_sharded(
         functools.partial(_make_row, process=process, out=out, schema=schema),
         num_cpus=engine.cpus,
         num_gpus=engine.gpus,
+        memory=engine.memory,
     )
     total = sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:
         for row in dataset.iter_rows():
-            rows = json.loads(row["rows"])
-            bar.update(len(rows))
-            yield rows
+            if row["failure"]:
+                raise StorageDown(row["failure"])
+            made = Made(**json.loads(row["result"]))
+            bar.update(len(made.rows))
+            yield made
+
+
+def gather(made: Iterable[Made]) -> tuple[list[Row], Stages]:
+    """Return the manifest rows of all shards, and the stages added up."""
+    rows: list[Row] = []
+    stages = Stages()
+    for shard in made:
+        rows += shard.rows
+        stages.add(shard.stages)
+    return rows, stages

@@ -1,7 +1,7 @@
 """What a source offers: a list of items, each of which becomes one manifest row.
 
 A source is a prefix of files (CHGCAR, CHG, cube, CIF, POSCAR; plain or compressed; Parquet tables of structures), a
-dataset that RhoRay wrote, or `sample:`.
+dataset that RhoRay wrote, `sample:`, or `mp:` (see `materials_project`).
 Planning only lists; reading happens later, one item at a time, wherever a worker runs.
 """
 
@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-from rhoray.core.errors import InputRefused, RhoRayError, Unavailable, Unreadable
-from rhoray.core.storage import Stat, find, join, name_of, normalise, read_bytes
+from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, Unavailable, Unreadable
+from rhoray.core.storage import Stat, answers, find, is_transient, join, name_of, normalise, read_bytes
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.read import read_density
+from rhoray.sources.materials_project import SCHEME as MATERIALS_PROJECT
+from rhoray.sources.materials_project import list_materials_project
 from rhoray.sources.structure_tables import SUFFIX, is_structure_table, row_uris, structure_table, structure_text
 from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
-from rhoray.store.shards import read_shard, row_density
+from rhoray.store.shards import Row, read_shard, row_density
 
 SAMPLE = "sample:"
 _ID_END = re.compile(r"\.|_CHGCAR")
@@ -44,6 +46,12 @@ class Item:
     tag: str = ""
     size: int = 0
 
+    @property
+    def name(self) -> str:
+        """Name of the file, nothing for a row of one."""
+        uri, row_id = _shard_and_row(self.uri)
+        return "" if row_id else name_of(uri)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -58,12 +66,15 @@ def list_source(uri: str, *, limit: int | None = None) -> Source:
     """List a source.
 
     Args:
-        uri: `sample:`, a dataset, a file, or any prefix of files.
+        uri: `sample:`, `mp:…`, a dataset, a file, or any prefix of files.
         limit: take only the first so many items.
 
     Raises:
         RhoRayError: nothing is there.
     """
+    if uri.startswith(MATERIALS_PROJECT):
+        found = list_materials_project(uri)[:limit]
+        return Source(uri, tuple(Item(i, s.uri, s.tag, s.size) for i, s in found))
     uri = sample_uri() if uri == SAMPLE else normalise(uri)
     try:
         stats = find(uri)
@@ -118,20 +129,54 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
 
     Raises:
         InputRefused: why it can't be used; Unavailable when the storage does not give it.
+        StorageDown: the storage gives nothing at all.
     """
+    return parse_item(fetch_item(item), name=item.name, limit=limit)
+
+
+def fetch_item(item: Item) -> bytes | Row:
+    """Return what the storage holds of one item: a file's bytes, or a dataset's row."""
     uri, row_id = _shard_and_row(item.uri)
     try:
         if row_id and not is_structure_table(uri):
-            return row_density(_shard_rows(uri)[row_id])
+            return _shard_rows(uri)[row_id]
         content = structure_text(uri, item.tag, row_id) if row_id else read_bytes(uri)
-    except PermissionError as error:
-        raise Unavailable(f"no permission to read {uri}") from error
-    except (OSError, KeyError) as error:
-        raise Unavailable(f"{uri} can't be read: {error}") from error
-    density = read_density(content, limit=limit)
-    if density.kind == "promolecular" and "CHGCAR" in name_of(uri).upper():
+    except Exception as error:
+        raise _refusal(uri, error) from error
+    if item.size and len(content) != item.size:
+        raise Unavailable(
+            f"{uri} has {len(content)} bytes, the listing said {item.size}: it changed meanwhile; run again"
+        )
+    return content
+
+
+def parse_item(raw: bytes | Row, *, name: str = "", limit: int = DEFAULT_LIMIT) -> ChargeDensity:
+    """Return the density in what `fetch_item` brought.
+
+    Args:
+        raw: a file's bytes, or a dataset's row.
+        name: of the file. A POSCAR in one that is called CHGCAR has lost its grid.
+        limit: most bytes after decompression.
+    """
+    if not isinstance(raw, bytes):
+        return row_density(raw)
+    density = read_density(raw, limit=limit)
+    if density.kind == "promolecular" and "CHGCAR" in name.upper():
         raise Unreadable("truncated CHGCAR: it ends before its grid; copy it again, or name it POSCAR")
     return density
+
+
+def _refusal(uri: str, error: Exception) -> Exception:
+    """Return what a failed read means: for this object, for the whole storage, or for us."""
+    if isinstance(error, PermissionError):
+        return Unavailable(f"no permission to read {uri}; allow it to these credentials, then run again")
+    if isinstance(error, FileNotFoundError | KeyError):
+        return Unavailable(f"{uri} is not there; copy it back, or list the source anew by running again")
+    if is_transient(error) and not answers(uri):
+        return StorageDown(f"the storage of {uri} does not answer ({error}); run again, what is finished is kept")
+    if isinstance(error, OSError) or is_transient(error):
+        return Unavailable(f"{uri} can't be read: {error}; run again")
+    return error
 
 
 def _shard_and_row(uri: str) -> tuple[str, str]:

@@ -30,14 +30,7 @@ def read_labels(uri: str) -> pd.DataFrame:
         LabelError: no material_id, an id twice, a wrong unit, text for a target, or a value outside the
             target's physical range.
     """
-    try:
-        content = read_bytes(uri)
-    except FileNotFoundError as error:
-        raise LabelError(f"{uri}: no such table") from error
-    try:
-        table = _parse(decompress(content))
-    except (ValueError, OSError, InputRefused) as error:
-        raise LabelError(f"{uri} is neither CSV nor Parquet: {error}") from error
+    table = read_table(uri)
     table = table.rename(columns={c: _without_unit(str(c), uri) for c in table.columns})
     if KEY not in table:
         raise LabelError(f"{uri} has columns {list(table.columns)}, expected {KEY!r} among them")
@@ -52,6 +45,22 @@ def read_labels(uri: str) -> pd.DataFrame:
     for column in numeric.columns.intersection(list(TARGETS)):
         _check_range(numeric[column], uri)
     return numeric.assign(**({SPLIT: _splits(table[SPLIT], uri)} if SPLIT in table else {}))
+
+
+def read_table(uri: str) -> pd.DataFrame:
+    """Return a table as it stands, CSV (plain or compressed) or Parquet.
+
+    Raises:
+        LabelError: there is none, or it is something else.
+    """
+    try:
+        content = read_bytes(uri)
+    except FileNotFoundError as error:
+        raise LabelError(f"{uri}: no such table") from error
+    try:
+        return _parse(decompress(content))
+    except (ValueError, OSError, InputRefused) as error:
+        raise LabelError(f"{uri} is neither CSV nor Parquet: {error}") from error
 
 
 def _parse(content: bytes) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Listing reads the ids alone; a row's text is read later, with its row group, whe
 
 import bisect
 import functools
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ STRUCTURE_COLUMNS = ("poscar", "cif", "structure")
 NAMES_KEPT = 64
 TABLES_KEPT = 4
 GROUPS_KEPT = 2
+_ONE_READER = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,13 @@ def structure_text(uri: str, tag: str, row_id: str) -> bytes:
         KeyError: no such row.
         Unreadable: the row holds no text.
     """
-    table = structure_table(uri, tag)
-    if table is None:
-        raise KeyError(row_id)
-    row = table.rows[row_id]
-    group = bisect.bisect_right(table.starts, row) - 1
-    text = _row_group(uri, tag, table.column, group)[row - table.starts[group]].as_py()
+    with _ONE_READER:  # or every thread that waits for a row group would read it too
+        table = structure_table(uri, tag)
+        if table is None:
+            raise KeyError(row_id)
+        row = table.rows[row_id]
+        group = bisect.bisect_right(table.starts, row) - 1
+        text = _row_group(uri, tag, table.column, group)[row - table.starts[group]].as_py()
     if not isinstance(text, str | bytes) or not text.strip():
         raise Unreadable(f"column {table.column!r} holds {text!r:.40}, expected the text of a POSCAR or CIF")
     return text.encode() if isinstance(text, str) else text

@@ -6,11 +6,12 @@ Shards that no manifest names do not exist for a reader: the manifest is written
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pymatgen.core import Composition
 
 from rhoray.core.errors import DatasetError
 from rhoray.core.storage import join, normalise, read_bytes, write_bytes
@@ -19,6 +20,7 @@ from rhoray.store.schema import MANIFEST_SCHEMA, SCHEMA_VERSION, card_of, with_m
 MANIFEST = "manifest.parquet"
 WRITTEN = "written"
 QUARANTINED = "quarantined"
+Group = Literal["formula", "prototype", "chemical_system"]
 SPLITS = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 
 
@@ -73,7 +75,9 @@ def read_manifest(uri: str) -> Manifest:
         raise DatasetError(
             f"{uri} has schema version {card['schema_version']}, this RhoRay reads up to {SCHEMA_VERSION}"
         )
-    return Manifest(normalise(uri), table.to_pandas(), card)
+    rows = table.to_pandas()
+    added = [name for name in MANIFEST_SCHEMA.names if name not in rows]  # since an older version wrote it
+    return Manifest(normalise(uri), rows.assign(**dict.fromkeys(added)), card)
 
 
 def write_manifest(manifest: Manifest) -> int:
@@ -94,12 +98,32 @@ def write_manifest(manifest: Manifest) -> int:
     return buffer.tell()
 
 
-def split_of(formula: str) -> str:
+def splits_by(rows: pd.DataFrame, group: Group) -> pd.Series:
+    """Return the split of each row such that no group stands on two sides.
+
+    Args:
+        rows: of a manifest.
+        group: `formula`: the manifest's own column (polymorphs together, unless a label table says otherwise);
+            `prototype` or `chemical_system`: harder, a whole structure type or system is held out.
+    """
+    if group == "formula":
+        return rows.split
+    labels = rows.prototype if group == "prototype" else rows.formula.map(_chemical_system)
+    if labels.isna().any():
+        raise DatasetError(f"{int(labels.isna().sum())} crystals without a {group}: ingested by an older version?")
+    return labels.map(split_of)
+
+
+def _chemical_system(formula: str) -> str:
+    return Composition(formula).chemical_system
+
+
+def split_of(group: str) -> str:
     """Return train, val or test for a reduced formula: the same for all its polymorphs, in every dataset.
 
-    The formula alone decides, so that growing a dataset never moves a compound across.
+    The formula (or whatever else groups) alone decides, so that growing a dataset never moves a compound across.
     """
-    digest = hashlib.sha256(formula.encode()).digest()
+    digest = hashlib.sha256(group.encode()).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     for name, share in SPLITS:
         if point < share:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: space group, prototype and warning in the manifest
 METADATA_KEY = b"rhoray"
 
 DENSITY_SCHEMA = pa.schema(
@@ -48,6 +48,9 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("mass_density", pa.float64()),  # g/cm3
         pa.field("volume_per_atom", pa.float64()),  # cubic Angstrom
         pa.field("crystal_system", pa.string()),
+        pa.field("space_group_number", pa.int32()),  # 0: unknown
+        pa.field("prototype", pa.string()),  # anonymous formula, Pearson symbol, space group: AB_cF8_225
+        pa.field("warning", pa.string()),  # written, but something about it is odd
         pa.field("split", pa.string()),
         pa.field("shard", pa.string()),
         pa.field("density_error", pa.float64()),  # of its latent, in datasets of latents

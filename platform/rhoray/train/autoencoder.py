@@ -38,7 +38,7 @@ from rhoray.models.autoencoder import (
 )
 from rhoray.models.encoder_files import WEIGHTS, autoencoder_files, load_autoencoder
 from rhoray.models.frames import encode_densities, frames_tensor
-from rhoray.pipeline.batches import densities_of, density_dataset
+from rhoray.pipeline.batches import density_dataset, frames_of, shuffled_rows
 from rhoray.pipeline.cluster import cpus_per_worker, hush_workers
 from rhoray.store.manifest import Manifest, read_manifest
 from rhoray.store.shards import read_shard, row_density
@@ -97,6 +97,7 @@ def train_autoencoder(
         "data": data,
         "workers": workers,
         "train_count": int(counts["train"]),
+        "shuffled_rows": shuffled_rows(manifest),
     }
     filesystem, path = open_filesystem(join(out, "ray"))
     result = ray.train.torch.TorchTrainer(
@@ -117,7 +118,7 @@ def train_autoencoder(
             ),
         ),
         datasets={
-            "train": density_dataset(manifest, "train"),
+            "train": density_dataset(manifest, "train", seed=recipe.seed),
             "val": density_dataset(manifest, "val"),
         },
         dataset_config=DataConfig(datasets_to_split=["train"]),
@@ -183,7 +184,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         tables = shard.iter_batches(
             batch_size=recipe.batch_size // world,
             batch_format=BATCH_FORMAT,
-            local_shuffle_buffer_size=256,
+            local_shuffle_buffer_size=config["shuffled_rows"],
             local_shuffle_seed=recipe.seed + epoch,
             drop_last=True,
         )
@@ -206,8 +207,8 @@ def _say(line: str) -> None:
 
 
 def _batches(tables: Iterable[pa.Table], recipe: Recipe, device: torch.device) -> Iterator[Batch]:
-    for ids, densities in densities_of(tables):
-        yield Batch(ids, frames_tensor(densities, recipe.frame).to(device))
+    for ids, frames in frames_of(tables, recipe.frame, device):
+        yield Batch(ids, frames)
 
 
 def _initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:

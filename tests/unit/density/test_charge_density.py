@@ -6,10 +6,11 @@ import pytest
 from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import (
-    crystal_system,
+    Symmetry,
     mass_density,
     reduced_formula,
     structure_of,
+    symmetry,
     volume_per_atom,
 )
 from tests.unit.builders import rolled, rotation, salt, skewed, supercell, with_lattice
@@ -95,7 +96,7 @@ def test_facts_of_rock_salt():
     assert reduced_formula(density) == "NaCl"
     assert mass_density(density) == pytest.approx(2.16, rel=0.01)
     assert volume_per_atom(density) == pytest.approx(5.64**3 / 8)
-    assert crystal_system(density) == "cubic"
+    assert symmetry(density) == Symmetry("cubic", 225, "AB_cF8_225")
     assert len(structure_of(density)) == 8
 
 
@@ -108,7 +109,7 @@ def test_facts_of_rock_salt():
     ],
 )
 def test_facts_do_not_depend_on_the_description(other):
-    for fact in (reduced_formula, crystal_system):
+    for fact in (reduced_formula, symmetry):
         assert fact(other) == fact(skewed())
     for number in (mass_density, volume_per_atom):
         assert number(other) == pytest.approx(number(skewed()), rel=1e-12)

@@ -96,7 +96,7 @@ REFUSED = {
     "parquet": (b"PAR1" + bytes(99), UnknownFormat, "Parquet"),
     "other binary": (bytes(range(256)), UnknownFormat, "binary"),
     "prose": (b"Dear colleague,\nthe file is attached.\n", UnknownFormat, "Dear colleague"),
-    "json": (b'{"rho": [1, 2, 3]}', UnknownFormat, "expected CHGCAR"),
+    "json": (b'{"rho": [1, 2, 3]}', UnknownFormat, "no CHGCAR in this JSON"),
     "header only": (VALID[:GRID_AT].rstrip() + b"\n \n", Unreadable, "truncated CHGCAR: it ends before its grid"),
     "grid line only": (VALID[:BODY_AT], Unreadable, "truncated"),
     "one value short": (VALID.rsplit(maxsplit=1)[0], Unreadable, "needs 720 values; found 719"),

@@ -21,7 +21,7 @@ from rhoray.models.autoencoder import (
     unsquash,
 )
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, autoencoder_files, load_autoencoder
-from rhoray.models.frames import encode_densities, frames_tensor
+from rhoray.models.frames import encode_densities
 from rhoray.models.losses import density_error, electron_error
 from tests.unit.builders import salt, sample_densities, skewed
 
@@ -176,10 +176,6 @@ def test_latents_do_not_depend_on_their_company():
     for i, density in enumerate(densities):
         np.testing.assert_array_equal(together[i : i + 1], encode_densities(trained, [density]))
     assert encode_densities(trained, []).shape == (0, 16, 16, 16, 16)
-
-
-def test_frames_are_those_of_the_density_package(frame):
-    torch.testing.assert_close(frames_tensor([salt()], "cell"), frame, atol=0, rtol=0)
 
 
 def test_losses_against_numpy():

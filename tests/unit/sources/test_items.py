@@ -71,7 +71,7 @@ def test_an_empty_folder_is_nothing(tmp_path):
 
 
 def test_a_file_that_vanished(tmp_path):
-    with pytest.raises(Unavailable, match="can't be read"):
+    with pytest.raises(Unavailable, match="is not there"):
         read_item(Item("a", f"file://{tmp_path}/a"))
 
 

@@ -110,7 +110,7 @@ def test_a_changed_table_is_read_anew(tmp_path):
 
 def test_a_row_that_vanished(tmp_path):
     uri = write(tmp_path / "t.parquet", {"material_id": ["a"], "poscar": POSCARS[:1]})
-    with pytest.raises(Unavailable, match="can't be read"):
+    with pytest.raises(Unavailable, match="is not there"):
         read_item(Item("b", f"file://{uri}#b"))
 
 
@@ -122,3 +122,8 @@ def test_a_chgcar_that_ends_before_its_grid_is_no_poscar(tmp_path):
     write_bytes(str(tmp_path / "iron_CHGCAR"), POSCARS[1].encode())
     with pytest.raises(Unreadable, match="truncated CHGCAR"):
         read_item(list_source(str(tmp_path)).items[0])
+
+
+def test_a_row_may_be_called_chgcar(tmp_path):
+    (item,) = list_source(write(tmp_path / "t.parquet", {"material_id": ["iron_CHGCAR"], "poscar": POSCARS[1:]})).items
+    assert read_item(item).kind == "promolecular"

@@ -62,7 +62,7 @@ def test_the_card_is_in_the_shard(shard):
 def test_pyarrow_alone_reads_a_shard(shard):
     uri, densities = shard
     table = pq.read_table(uri)
-    assert json.loads(table.schema.metadata[METADATA_KEY])["schema_version"] == 1
+    assert json.loads(table.schema.metadata[METADATA_KEY])["schema_version"] == SCHEMA_VERSION
     for found in table.to_pylist():
         values = np.frombuffer(found["values"], "<f2").reshape(found["grid"]).astype(float)
         lattice = np.array(found["lattice"]).reshape(3, 3)
@@ -106,7 +106,7 @@ def test_no_manifest_no_dataset(shard, tmp_path):
 def test_a_newer_schema_is_refused(tmp_path):
     newer = manifest(str(tmp_path))
     write_manifest(Manifest(newer.uri, newer.rows, {"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(DatasetError, match="reads up to 1"):
+    with pytest.raises(DatasetError, match=f"reads up to {SCHEMA_VERSION}"):
         read_manifest(str(tmp_path))
 
 
