@@ -24,6 +24,7 @@ def write_result(theme: str, title: str, body: str, packages: tuple[str, ...]) -
         f"# {title}\n\n{today} · {os.cpu_count()} cores, {platform.machine()} · Python {platform.python_version()}, "
         f"{versions}\n\n    python {' '.join(sys.argv)}\n\n"
     )
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{theme}_{hardware()}_{today}.md"
     RESULTS.mkdir(exist_ok=True)
     path.write_text(head + body)

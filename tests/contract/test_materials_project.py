@@ -29,5 +29,5 @@ def test_ids_from_a_file(open_data, tmp_path):
 
 def test_a_density_that_they_do_not_have(open_data):
     item = list_source("mp:mp-149,mp-77").items[1]
-    with pytest.raises(Unavailable, match=r"mp-77.json.gz is not there"):
+    with pytest.raises(Unavailable, match=r"mp-77.json.gz .*is not there"):
         read_item(item)

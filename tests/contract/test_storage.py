@@ -101,7 +101,7 @@ def test_an_object_that_was_deleted_after_the_listing(base):
     write_bytes(join(base, "a_CHGCAR"), salt_chgcar())
     (item,) = list_source(base).items
     remove(item.uri)
-    with pytest.raises(Unavailable, match="is not there; copy it back"):
+    with pytest.raises(Unavailable, match="it is not there; put it back"):
         read_item(item)
 
 
@@ -133,7 +133,7 @@ def test_permission_denied_says_so(store, bucket):
     s3fs.S3FileSystem.clear_instance_cache()
     with environment(AWS_ACCESS_KEY_ID="lister", AWS_SECRET_ACCESS_KEY="listersecret", AWS_ENDPOINT_URL_S3=endpoint):
         (item,) = list_source(f"{bucket}/contract/denied").items
-        with pytest.raises(Unavailable, match=r"no permission to read .*; allow it"):
+        with pytest.raises(Unavailable, match=r"no permission to read .*; give the job"):
             read_item(item)
     s3fs.S3FileSystem.clear_instance_cache()
 

@@ -6,10 +6,12 @@ import itertools
 import json
 
 import numpy as np
+from pymatgen.core import Element
 from pymatgen.io.vasp import Chgcar, Poscar
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import structure_of
+from rhoray.density.cube import BOHR
 from rhoray.density.vasp import write_chgcar
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
@@ -116,6 +118,22 @@ def chgcar_text(density: ChargeDensity, *, spin: bool = False, augmentation: boo
 def salt_chgcar() -> bytes:
     """Return a small valid CHGCAR."""
     return chgcar_text(salt((8, 9, 10))).encode()
+
+
+def cube_file(density: ChargeDensity, *, origin=(0.0, 0.0, 0.0), unit=BOHR, extra="", drop=0) -> bytes:
+    """Return a cube file; `origin` is in Angstrom, `unit` that of its lengths; `drop` values are left out."""
+    origin = np.array(origin)
+    sites = density.frac_coords @ density.lattice + origin
+    sign = -1 if unit == 1.0 else 1
+    lines = ["made by a test", "rho", "{:5d} {:.12f} {:.12f} {:.12f}".format(density.n_atoms, *origin / unit)]
+    for n, vector in zip(density.values.shape, density.lattice, strict=True):
+        lines.append("{:5d} {:.12f} {:.12f} {:.12f}".format(sign * n, *vector / n / unit))
+    for symbol, site in zip(density.species, sites, strict=True):
+        lines.append("{:5d} {:.4f} {:.12f} {:.12f} {:.12f}".format(Element(symbol).Z, 0.0, *site / unit))
+    flat = [f"{x:.12E}" for x in (density.values * BOHR**3).ravel()]
+    flat = flat[: len(flat) - drop]
+    lines += [" ".join(flat[i : i + 6]) for i in range(0, len(flat), 6)]
+    return ("\n".join(lines) + "\n" + extra).encode()
 
 
 def gzipped(content: bytes) -> bytes:

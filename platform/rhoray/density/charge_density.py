@@ -46,7 +46,7 @@ class ChargeDensity:
 
     def __post_init__(self) -> None:
         _check_cell(self.lattice, self.species, self.frac_coords)
-        _check_values(self.values, self.n_electrons)
+        _check_values(self)
 
     @property
     def volume(self) -> float:
@@ -76,26 +76,40 @@ class ChargeDensity:
 
 def _check_cell(lattice: np.ndarray, species: tuple[str, ...], frac_coords: np.ndarray) -> None:
     if not np.isfinite(lattice).all() or not np.isfinite(frac_coords).all():
-        raise Impossible("the lattice or a coordinate is not a finite number")
+        raise Impossible("the lattice or a coordinate is not a finite number; mend the header")
     if not species:
-        raise Impossible("no atoms in the cell, expected at least one")
+        raise Impossible("no atoms in the cell, expected at least one; mend the header")
     if len(species) != len(frac_coords):
-        raise Impossible(f"{len(species)} species for {len(frac_coords)} coordinates")
+        raise Impossible(f"{len(species)} species for {len(frac_coords)} coordinates; give one of each for every atom")
     longest = float(np.linalg.norm(lattice, axis=1).max())
-    volume = float(abs(np.linalg.det(lattice)))
-    if volume <= FLATTEST_CELL * longest**3:
-        raise Impossible(f"the lattice is singular: volume {volume:.3g} A^3, longest axis {longest:.3g} A")
     if longest > LARGEST_AXIS:
         raise Impossible(f"axis of {longest:.3g} A, expected at most {LARGEST_AXIS:.0f} A; is it in Angstrom?")
+    volume = float(abs(np.linalg.det(lattice)))
+    if volume <= FLATTEST_CELL * longest**3:
+        raise Impossible(
+            f"the lattice is singular: volume {volume:.3g} A^3, longest axis {longest:.3g} A; mend its three vectors"
+        )
     if volume / len(species) < SMALLEST_VOLUME_PER_ATOM:
-        raise Impossible(f"{volume / len(species):.3g} A^3 per atom, expected at least {SMALLEST_VOLUME_PER_ATOM} A^3")
+        raise Impossible(
+            f"{volume / len(species):.3g} A^3 per atom, expected at least {SMALLEST_VOLUME_PER_ATOM} A^3; is the "
+            "lattice in Angstrom, and are all atoms of this cell?"
+        )
 
 
-def _check_values(values: np.ndarray, n_electrons: float) -> None:
+def _check_values(density: ChargeDensity) -> None:
+    values = density.values
     if min(values.shape) < 2:
-        raise Impossible(f"grid {values.shape}, expected at least 2 points along each axis")
+        raise Impossible(f"grid {values.shape}, expected at least 2 points along each axis; rerun on a finer grid")
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
-        raise Impossible(f"{bad} of {values.size} grid values are NaN or infinite")
-    if n_electrons <= 0:
-        raise Impossible(f"the density integrates to {n_electrons:.4g} electrons, expected more than 0")
+        raise Impossible(
+            f"{bad} of {values.size} grid values are NaN or infinite, expected numbers; rerun and check that the "
+            "calculation converged"
+        )
+    with np.errstate(over="ignore"):
+        n_electrons = density.n_electrons
+    if not 0 < n_electrons < np.inf:
+        raise Impossible(
+            f"the density integrates to {n_electrons:.4g} electrons, expected more than 0; give the total charge "
+            "density, not a potential, a spin or a difference density"
+        )

@@ -15,7 +15,10 @@ from rhoray.core.errors import Impossible, UnknownFormat, Unreadable
 from rhoray.density.charge_density import ChargeDensity, Grid
 
 _NOT_A_CHGCAR = (KeyError, TypeError, ValueError, IndexError, AttributeError)
-_EXPECTED = "expected pymatgen's Chgcar with `poscar` and `data.total`, as Materials Project's chgcars/ hold it"
+_EXPECTED = (
+    "expected CHGCAR, CHG or cube, or pymatgen's Chgcar as JSON with `poscar` and `data.total`, as below Materials "
+    "Project's chgcars/"
+)
 
 
 def read_chgcar_json(content: bytes) -> ChargeDensity:

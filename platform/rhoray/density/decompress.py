@@ -11,6 +11,12 @@ from rhoray.core.errors import TooLarge, Unreadable
 DEFAULT_LIMIT = 4 * 2**30
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
+# Grids of numbers shrink to a third or a fifth, empty ones to a hundredth; only bombs grow more.
+LARGEST_GROWTH = 200
+ALWAYS_ALLOWED = 2**26
+# `xz -9` takes 65 MiB to undo.
+XZ_MEMORY = 2**28
+
 
 def compression_of(content: bytes) -> str | None:
     """Return `gzip`, `bzip2` or `xz` by the first bytes, None for anything else."""
@@ -22,27 +28,48 @@ def decompress(content: bytes, *, limit: int = DEFAULT_LIMIT) -> bytes:
 
     Args:
         content: a whole object.
-        limit: most bytes that may come out; memory stays bounded by it whatever the input claims.
+        limit: most bytes that may come out; memory stays bounded by it, and by 200 times the input, whatever the
+            input claims.
 
     Raises:
-        TooLarge: more than `limit` bytes would come out.
+        TooLarge: more than `limit` bytes would come out, or the input is a compression bomb.
         Unreadable: the stream is truncated or damaged.
     """
     kind = compression_of(content)
     if kind is None:
-        plain = content
-    else:
+        if len(content) > limit:
+            raise TooLarge(f"more than {limit} bytes; give a smaller file, or raise the limit")
+        return content
+    most = min(limit, max(ALWAYS_ALLOWED, LARGEST_GROWTH * len(content)))
+    try:
+        plain = _xz(content, most + 1) if kind == "xz" else _read(kind, content, most + 1)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise Unreadable(f"damaged or truncated {kind} stream: {error}; copy the file again, in binary mode") from error
+    if len(plain) <= most:
+        return plain
+    if most < limit:
+        raise TooLarge(f"{len(content)} bytes of {kind} grow to more than {most}, as no density does; is it a bomb?")
+    raise TooLarge(f"more than {limit} bytes after {kind} decompression; give a smaller file, or raise the limit")
+
+
+def _read(kind: str, content: bytes, most: int) -> bytes:
+    with gzip.open(io.BytesIO(content)) if kind == "gzip" else bz2.open(io.BytesIO(content)) as stream:
+        return stream.read(most)
+
+
+def _xz(content: bytes, most: int) -> bytes:
+    """Like `lzma.open`, which would allocate whatever dictionary a header asks for."""
+    out = bytearray()
+    while content.rstrip(b"\0") and len(out) < most:
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY)
         try:
-            with _open(kind, io.BytesIO(content)) as stream:
-                plain = stream.read(limit + 1)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise Unreadable(f"damaged or truncated {kind} stream: {error}") from error
-    if len(plain) > limit:
-        raise TooLarge(f"more than {limit} bytes{f' after {kind} decompression' if kind else ''}")
-    return plain
-
-
-def _open(kind: str, raw: io.BytesIO) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
-    if kind == "gzip":
-        return gzip.open(raw, "rb")
-    return bz2.open(raw, "rb") if kind == "bzip2" else lzma.open(raw, "rb")
+            out += stream.decompress(content, most - len(out))
+        except lzma.LZMAError as error:
+            if "Memory usage" not in str(error):
+                raise
+            mebibytes = XZ_MEMORY // 2**20
+            raise TooLarge(f"this xz takes more than {mebibytes} MiB to undo; compress with `xz -9` or less") from error
+        if not stream.eof and len(out) < most:
+            raise EOFError("it ends before its end-of-stream marker")
+        content = stream.unused_data.lstrip(b"\0")
+    return bytes(out)

@@ -1,5 +1,9 @@
 """From the bytes of a file to a charge density: decompress, sniff, parse, check."""
 
+import numpy as np
+from scipy.spatial import KDTree
+
+from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.chgcar_json import read_chgcar_json
 from rhoray.density.cube import read_cube
@@ -7,7 +11,14 @@ from rhoray.density.decompress import DEFAULT_LIMIT, decompress
 from rhoray.density.promolecule import promolecular_density
 from rhoray.density.sniff import sniff
 from rhoray.density.structure_files import read_structure
+from rhoray.density.valence import check_electron_count
 from rhoray.density.vasp import read_chgcar
+
+# Negative charge over the total: 3.3 % at most in 855 PAW densities (small lobes near the nuclei), half or more in a
+# spin or difference density.
+MOST_NEGATIVE = 0.1
+# In units of the lattice vectors.
+SAME_PLACE = 1e-4
 
 
 def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
@@ -23,9 +34,34 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     plain = decompress(content, limit=limit)
     form = sniff(plain)
     if form == "chgcar":
-        return read_chgcar(plain)
-    if form == "chgcar-json":
-        return read_chgcar_json(plain)
-    if form == "cube":
-        return read_cube(plain)
-    return promolecular_density(read_structure(plain, form))
+        density = read_chgcar(plain)
+    elif form == "chgcar-json":
+        density = read_chgcar_json(plain)
+    elif form == "cube":
+        density = read_cube(plain)
+    else:
+        return promolecular_density(read_structure(plain, form))
+    _check_plausible(density)
+    return density
+
+
+def _check_plausible(density: ChargeDensity) -> None:
+    """Refuse what is a density in form only; `ChargeDensity` itself takes it, for it may be made on purpose."""
+    if np.linalg.det(density.lattice) < 0:
+        raise Impossible(
+            "the lattice is left-handed: a . (b x c) is negative, and VASP takes no such cell; name the vectors in "
+            "another order, such as b, a, c, coordinates and grid likewise, or rerun with such a cell"
+        )
+    places = density.frac_coords % 1.0 % 1.0  # -1e-17 % 1.0 is 1.0
+    nearest = KDTree(places, boxsize=1.0).query(places, k=2)[0][:, 1]  # infinite for a single atom
+    together = int((nearest < SAME_PLACE).sum())
+    if together:
+        raise Impossible(f"{together} atoms lie at one place with another; mend the header's coordinates")
+    negative = -density.values.sum(where=density.values < 0)
+    share = float(negative / density.values.sum())
+    if share > MOST_NEGATIVE:
+        raise Impossible(
+            f"negative charge of {100 * share:.0f} % of the total, expected less than {100 * MOST_NEGATIVE:.0f} %; "
+            "give the total charge density, not a potential, a spin or a difference density"
+        )
+    check_electron_count(density)

@@ -2,7 +2,16 @@
 
 Exact for a band-limited field, and the mean (the electron count) is kept on any grid. An even grid's Nyquist
 coefficient stands for +n/2 and -n/2 at once: going up it is shared between the two, going down they are added.
+
+A peak at a nucleus is not band-limited, and cutting its spectrum makes it ring: dips of a third of its height in
+the worst case, of 23 % for a Gaussian of width 0.3 new voxels. With `taper` the coefficients of every axis that gets
+shorter fade out instead: 1 up to half of the new Nyquist frequency, then straight down to 0. These are the means of de
+la Vallee Poussin, 2 F(n) - F(n/2) of Fejer's positive kernels, so that an axis never amplifies a field more than
+threefold. The dips are 15 % and 12 % then (16 % and 13 % down to 16 points). Of ten windows that are 1 so far, this one
+rings least.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
@@ -12,14 +21,17 @@ from rhoray.density.charge_density import Grid
 
 # Other names than Grid's: run-time checks bind an axis name to one length per call.
 Resampled = Float[np.ndarray, "ma mb mc"]
+# In units of the new Nyquist frequency; what lies below is exact.
+PASS_BAND = 0.5
 
 
-def fourier_resample(values: Grid, shape: tuple[int, int, int]) -> Resampled:
+def fourier_resample(values: Grid, shape: tuple[int, int, int], *, taper: bool = False) -> Resampled:
     """Return `values` on a grid of `shape` over the same cell.
 
     Args:
         values: any periodic field, (na, nb, nc).
         shape: points along a, b, c of the result.
+        taper: fade the spectrum of the axes that get shorter, so that peaks hardly ring.
 
     Example:
         >>> fourier_resample(np.ones((4, 5, 6)), (8, 8, 8)).mean().item()
@@ -31,8 +43,46 @@ def fourier_resample(values: Grid, shape: tuple[int, int, int]) -> Resampled:
     for axis in (0, 1):
         spectrum = _resize_axis(spectrum, axis, shape[axis])
     spectrum = _resize_half_axis(spectrum, values.shape[2], shape[2])
+    if taper:
+        _fade(spectrum, values.shape, shape)
     scale = np.prod(shape) / values.size
     return scipy.fft.irfftn(spectrum, s=shape, workers=1, overwrite_x=True) * scale
+
+
+def _fade(spectrum: np.ndarray, old: tuple[int, ...], new: tuple[int, int, int]) -> None:
+    """Multiply a resized half spectrum by the taper, in place."""
+    for axis, (before, n) in enumerate(zip(old, new, strict=True)):
+        if n < before:
+            index = np.arange(n // 2 + 1) if axis == 2 else np.fft.fftfreq(n, 1 / n)
+            weight = np.clip((1 - 2 * np.abs(index) / n) / (1 - PASS_BAND), 0, 1)
+            spectrum *= np.expand_dims(weight, [a for a in range(3) if a != axis])
+
+
+def interpolate_block(
+    values: Grid, shape: tuple[int, int, int], start: Sequence[int], length: Sequence[int]
+) -> Resampled:
+    """Return a block of `fourier_resample(values, shape)` without making the rest of it.
+
+    Args:
+        values: any periodic field, (na, nb, nc).
+        shape: the grid, nowhere coarser than that of `values`.
+        start: first point of the block along a, b, c; may be negative, for the grid is periodic.
+        length: points of the block along a, b, c.
+    """
+    order = sorted(range(3), key=lambda axis: length[axis] / values.shape[axis])  # shrink first what shrinks most
+    for axis in order:
+        n = values.shape[axis]
+        away = (start[axis] + np.arange(length[axis]))[:, None] / shape[axis] - np.arange(n) / n
+        values = np.moveaxis(np.tensordot(_cardinal(away, n), values, (1, axis)), 0, axis)
+    return values
+
+
+def _cardinal(away: np.ndarray, n: int) -> np.ndarray:
+    """Return the trigonometric interpolant of 1 at 0 and 0 at the other n - 1 points, at distances in cells."""
+    angle = np.pi * away
+    below = np.tan(angle) if n % 2 == 0 else np.sin(angle)
+    at_point = np.abs(np.sin(angle)) < 1e-9
+    return np.where(at_point, 1.0, np.sin(n * angle) / (n * np.where(at_point, 1.0, below)))
 
 
 def finer_shape(

@@ -20,6 +20,8 @@ STRUCTURE_FORMATS: tuple[StructureFormat, ...] = ("cif", "poscar")
 MOST_BYTES = 2**24
 # How VASP ends the atoms of a CHGCAR, and nobody a POSCAR.
 _CHGCAR_HEAD = re.compile(rb"\n \r?\n\Z")
+_AFTER_ATOMS = re.compile(rb"\n[ \t\r]*\n[ \t]*(\S[^\n]*)")
+_THREE_DECIMALS = re.compile(rb"(?:\s*[-+]?\d*\.\d*(?:[eEdD][-+]?\d+)?){3}\s*")
 # What pymatgen raises at garbled CIFs.
 _NOT_A_CIF = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, ArithmeticError)
 # What pymatgen says of a crystal that lacks atoms its CIF names; its other remarks are about style.
@@ -40,10 +42,25 @@ def read_structure(content: bytes, form: StructureFormat) -> Structure:
     """
     if len(content) > MOST_BYTES:
         raise TooLarge(f"a {form.upper()} of {len(content)} bytes, expected at most {MOST_BYTES}")
-    if form == "poscar" and _CHGCAR_HEAD.search(content):
+    if form == "cif":
+        return _read_cif(content.decode("latin-1"))
+    return read_poscar(_until_velocities(content).decode("latin-1"))
+
+
+def _until_velocities(content: bytes) -> bytes:
+    """Return a POSCAR without what VASP's CONTCAR adds; refuse a CHGCAR that has lost its grid and looks like one."""
+    if _CHGCAR_HEAD.search(content):
         raise Unreadable("truncated CHGCAR: it ends before its grid; copy it again")
-    text = content.decode("latin-1")
-    return read_poscar(text) if form == "poscar" else _read_cif(text)
+    after = _AFTER_ATOMS.search(content, content.find(b"\n") + 1)
+    if after is None:
+        return content
+    if not _THREE_DECIMALS.fullmatch(after[1]) and not after[1].lower().startswith(b"lattice velocities"):
+        found = after[1].decode("latin-1").strip()[:40]
+        raise Unreadable(
+            f"after the atoms comes {found!r}, expected the three grid counts of a CHGCAR, or nothing (or velocities) in "
+            "a POSCAR; copy the file again"
+        )
+    return content[: after.start() + 1]
 
 
 def _read_cif(text: str) -> Structure:

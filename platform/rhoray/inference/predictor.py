@@ -17,6 +17,7 @@ from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import mass_density, volume_per_atom
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.read import read_density
+from rhoray.density.valence import electron_count_warning
 from rhoray.features.block import feature_matrix
 from rhoray.features.registry import get_blocks
 from rhoray.inference.prediction import Prediction, PropertyPrediction
@@ -95,7 +96,8 @@ class Predictor:
         known = np.stack([columns[label] for label in self.bundle.domain.labels], axis=1)
         out = []
         for i, density in enumerate(densities):
-            reasons = self.bundle.domain.reasons(density, known[i])
+            odd = electron_count_warning(density)
+            reasons = (*self.bundle.domain.reasons(density, known[i]), *([odd] if odd else []))
             properties = tuple(
                 PropertyPrediction(
                     target,

@@ -73,7 +73,9 @@ def _resamplers(grids: list[np.ndarray], axis: int) -> Float[Tensor, "b 128 n"]:
 @functools.lru_cache(maxsize=512)
 def _resampler(points: int) -> Float[Tensor, "128 n"]:
     """Return the matrix that resamples one axis: its columns are what unit impulses become."""
-    columns = [fourier_resample(impulse, (FRAME_SIZE, 1, 1)) for impulse in np.eye(points)[:, :, None, None]]
+    columns = [
+        fourier_resample(impulse, (FRAME_SIZE, 1, 1), taper=True) for impulse in np.eye(points)[:, :, None, None]
+    ]
     return torch.from_numpy(np.stack(columns, axis=-1)[:, 0, 0]).float()
 
 

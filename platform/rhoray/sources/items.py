@@ -141,6 +141,8 @@ def fetch_item(item: Item) -> bytes | Row:
         if row_id and not is_structure_table(uri):
             return _shard_rows(uri)[row_id]
         content = structure_text(uri, item.tag, row_id) if row_id else read_bytes(uri)
+    except KeyError as error:
+        raise Unavailable(f"{uri} has no row {row_id!r}; list the source anew, or ingest the dataset again") from error
     except Exception as error:
         raise _refusal(uri, error) from error
     if item.size and len(content) != item.size:
@@ -169,13 +171,13 @@ def parse_item(raw: bytes | Row, *, name: str = "", limit: int = DEFAULT_LIMIT) 
 def _refusal(uri: str, error: Exception) -> Exception:
     """Return what a failed read means: for this object, for the whole storage, or for us."""
     if isinstance(error, PermissionError):
-        return Unavailable(f"no permission to read {uri}; allow it to these credentials, then run again")
-    if isinstance(error, FileNotFoundError | KeyError):
-        return Unavailable(f"{uri} is not there; copy it back, or list the source anew by running again")
+        return Unavailable(f"no permission to read {uri}; give the job's user or role read access, run again")
+    if isinstance(error, FileNotFoundError):
+        return Unavailable(f"{uri} can't be read: it is not there; put it back, or run again")
     if is_transient(error) and not answers(uri):
         return StorageDown(f"the storage of {uri} does not answer ({error}); run again, what is finished is kept")
     if isinstance(error, OSError) or is_transient(error):
-        return Unavailable(f"{uri} can't be read: {error}; run again")
+        return Unavailable(f"{uri} can't be read: {error}; check the storage, then run again")
     return error
 
 

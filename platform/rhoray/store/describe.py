@@ -1,9 +1,9 @@
 """From a density to its two rows: one for a shard, one for the manifest."""
 
-from rhoray.density.charge_density import ChargeDensity, Grid
+from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import mass_density, reduced_formula, symmetry, volume_per_atom
-from rhoray.density.frames import FRAME_SHAPE
-from rhoray.density.resample import fourier_resample
+from rhoray.density.frames import to_frame
+from rhoray.density.valence import electron_count_warning
 from rhoray.store.codec import StoreKind, encode_values, to_compact
 from rhoray.store.manifest import WRITTEN, split_of
 from rhoray.store.shards import Row, density_row
@@ -23,7 +23,7 @@ def describe(material_id: str, source: ChargeDensity, store: StoreKind) -> tuple
         Impossible: values beyond float16's range.
     """
     density = to_compact(source)
-    values: Grid = fourier_resample(density.values, FRAME_SHAPE) if store == "grid" else density.values
+    values = to_frame(density, "cell") if store == "grid" else density.values
     encoded = encode_values(values)
     na, nb, nc = values.shape
     formula = reduced_formula(density)
@@ -41,6 +41,7 @@ def describe(material_id: str, source: ChargeDensity, store: StoreKind) -> tuple
         "crystal_system": found.crystal_system,
         "space_group_number": found.space_group_number,
         "prototype": found.prototype,
+        "warning": electron_count_warning(density),
         "split": split_of(formula),
         "bytes_out": len(encoded),
     }

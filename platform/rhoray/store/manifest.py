@@ -84,9 +84,10 @@ def write_manifest(manifest: Manifest) -> int:
     """Commit a dataset; return the bytes written.
 
     Raises:
-        DatasetError: a material stands twice.
+        DatasetError: a material is written twice. A quarantined row may repeat an id: that can be its very fault.
     """
-    repeated = manifest.rows.material_id[manifest.rows.material_id.duplicated()]
+    written = manifest.written.material_id
+    repeated = written[written.duplicated()]
     if len(repeated):
         raise DatasetError(f"material_id {repeated.iloc[0]!r} stands twice in the manifest")
     fields = [*MANIFEST_SCHEMA, *(pa.field(name, pa.float64()) for name in manifest.labels)]

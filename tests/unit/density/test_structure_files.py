@@ -58,6 +58,8 @@ VARIANTS = {
     "utf-8 in a comment": "# Größe in Å\n".encode() + CIF,
     "gzip": gzipped(CIF),
     "contcar with velocities": POSCAR + b"\n" + 8 * b"  0.0 0.0 0.0\n",
+    "contcar with lattice velocities": POSCAR + b"\nLattice velocities and vectors\n  1\n" + 6 * b"  0.0 0.0 0.0\n",
+    "blank lines at the end": POSCAR + b"\n\n",
     "no occupancies": CIF.replace(b"_atom_site_occupancy\n", b"").replace(b" 1\n", b"\n"),
     "no formula": changed("_chemical_formula_sum 'Na4 Cl4'\n", ""),
     "formula of one unit": changed("'Na4 Cl4'", "'Na Cl'"),

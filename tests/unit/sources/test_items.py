@@ -1,5 +1,7 @@
 """What a source offers, and under which names."""
 
+import os
+
 import pytest
 
 from rhoray.core.errors import RhoRayError, Unavailable, UnknownFormat
@@ -71,7 +73,25 @@ def test_an_empty_folder_is_nothing(tmp_path):
 
 
 def test_a_file_that_vanished(tmp_path):
-    with pytest.raises(Unavailable, match="is not there"):
+    with pytest.raises(Unavailable, match="can't be read: it is not there; put it back"):
+        read_item(Item("a", f"file://{tmp_path}/a"))
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path):
+    with pytest.raises(Unavailable, match=r"can't be read: .*check the storage"):
+        read_item(Item("a", f"file://{tmp_path}"))
+
+
+def test_a_row_that_no_shard_has():
+    item = list_source("sample:", limit=1).items[0]
+    with pytest.raises(Unavailable, match=r"has no row 'mp-0'.*ingest the dataset again"):
+        read_item(Item("mp-0", f"{item.uri.partition('#')[0]}#mp-0"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "a").touch(mode=0o000)
+    with pytest.raises(Unavailable, match=r"no permission to read .*; give the job's user"):
         read_item(Item("a", f"file://{tmp_path}/a"))
 
 

@@ -110,7 +110,7 @@ def test_a_changed_table_is_read_anew(tmp_path):
 
 def test_a_row_that_vanished(tmp_path):
     uri = write(tmp_path / "t.parquet", {"material_id": ["a"], "poscar": POSCARS[:1]})
-    with pytest.raises(Unavailable, match="is not there"):
+    with pytest.raises(Unavailable, match="has no row 'b'"):
         read_item(Item("b", f"file://{uri}#b"))
 
 
