@@ -14,7 +14,8 @@ def arguments() -> argparse.Namespace:
         required=True,
         metavar="URI",
         help="sample: (packaged), mp:mp-149,mp-30 (Materials Project, by task id; mp:material:… by material id), a "
-        "dataset, or any prefix of CHGCAR, CHG or cube files (.gz, .bz2, .xz too)",
+        "dataset, or any prefix of CHGCAR, CHG, cube, CIF or POSCAR files (.gz, .bz2, .xz too); a Parquet table with a "
+        "column poscar or cif is one crystal a row",
     )
     p.add_argument("--out", required=True, metavar="URI", help="the dataset to write")
     p.add_argument("--labels", metavar="URI", help="CSV or Parquet with material_id and one column per target")

@@ -96,7 +96,7 @@ def _not_a_density() -> dict[str, Broken]:
     def unknown(name, content, *words):
         return _refused("unknown-format", *words, "expected CHGCAR")(name, content)
 
-    head = _chgcar()[: _chgcar().index(GRID)]
+    head = _chgcar()[: _chgcar().index(GRID)].rstrip() + b"\n \n"  # as VASP ends the atoms
     cif = b"data_NaCl\n_cell_length_a 5.64\nloop_\n_atom_site_label\nNa\nCl\n"
     s3 = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>'
     potcar = b"  PAW_PBE Na_pv 19Sep2006\n   7.00000000000000\n parameters from PSCTR are:\n   VRHFIN =Na: p6s1\n"
@@ -122,9 +122,9 @@ def _not_a_density() -> dict[str, Broken]:
             unknown("utf 16", _chgcar().decode().encode("utf-16"), "UTF-16", "plain ASCII"),
             unknown("utf 16 without a mark", _chgcar().decode().encode("utf-16-le"), "UTF-16"),
             unknown("old mac line ends", _chgcar().replace(b"\n", b"\r"), "CR alone", "convert"),
-            unknown("poscar", head.rstrip() + b"\n", "structure without a density", "LCHARG"),
-            unknown("cif", cif, "structure without a density", "CHGCAR of the same run"),
-            unknown("poscar gz", gzipped(head), "structure without a density", "LCHARG"),
+            _refused("unreadable", "before its grid", "copy it again")("cut before the grid", head),
+            _refused("unreadable", "before its grid", "copy it again")("cut before the grid gz", gzipped(head)),
+            _refused("unreadable", "lists no atoms", "give the whole file")("cif without sites", cif),
             unknown("zip archive", archive.getvalue(), "ZIP", "unpack"),
             unknown("zstandard", b"\x28\xb5\x2f\xfd\x04\x00" + bytes(40), "Zstandard", "gzip"),
         ]
@@ -179,9 +179,10 @@ def _truncated() -> dict[str, Broken]:
     return dict(
         [
             _refused("unknown-format", "garbled", "copy the file again")("cut in the lattice", text[:60]),
-            _refused("unknown-format", "cut before its grid")("cut in the atoms", text[: text.index(b"\n\n") - 20]),
-            _refused("unknown-format", "cut before its grid")("cut after the atoms", text[: text.index(GRID)]),
-            _refused("unknown-format", "cut before its grid")("cut in the grid line", text[: text.index(GRID) + 9]),
+            _refused("unreadable", "header", "copy the file again")(
+                "cut in the atoms", text[: text.index(b"\n\n") - 20]
+            ),
+            _refused("unreadable", "three grid counts")("cut in the grid line", text[: text.index(GRID) + 9]),
             cut("cut after the grid line", text[: _body_at()]),
             cut("cut in the values", text[: len(text) // 2]),
             cut("a line short", text[: last.rindex(b"\n") + 1]),
@@ -255,8 +256,8 @@ def _numbers() -> dict[str, Broken]:
             wrong("expected between 1 and", "mend")("an absurd grid", _swap(GRID, b" 8000 9000 1000")),
             wrong("expected between 1 and", "mend")("an empty grid", _swap(GRID, b"    0    9   10")),
             wrong("of 100 digits", "mend")("a grid count of 100 digits", _swap(GRID, b"1" * 100 + b" 9 10")),
-            _refused("unknown-format", "cut before its grid")("two grid counts", _swap(GRID, b"    8   90")),
-            _refused("unknown-format", "cut before its grid")("a negative grid count", _swap(GRID, b"   -8    9   10")),
+            _refused("unreadable", "three grid counts")("two grid counts", _swap(GRID, b"    8   90")),
+            _refused("unreadable", "three grid counts")("a negative grid count", _swap(GRID, b"   -8    9   10")),
             bad("needs 792 values; found 720", "copy")("too few values", _swap(GRID, b"    8    9   11")),
             wrong("header disagree", "mend")("too many values", _swap(GRID, b"    8    9    9")),
             wrong("header disagree", "mend")("a few values too many", _chgcar() + b" 0.1 0.2 0.3\n"),

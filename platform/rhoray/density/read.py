@@ -3,12 +3,14 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-from rhoray.core.errors import Impossible, UnknownFormat
+from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.chgcar_json import read_chgcar_json
 from rhoray.density.cube import read_cube
 from rhoray.density.decompress import DEFAULT_LIMIT, decompress
+from rhoray.density.promolecule import promolecular_density
 from rhoray.density.sniff import sniff
+from rhoray.density.structure_files import read_structure
 from rhoray.density.valence import check_electron_count
 from rhoray.density.vasp import read_chgcar
 
@@ -20,7 +22,7 @@ SAME_PLACE = 1e-4
 
 
 def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
-    """Return the charge density that a file holds, whatever its name.
+    """Return the charge density that a file holds, whatever its name; the promolecular one of a CIF or POSCAR.
 
     Args:
         content: the file as it lies in storage, plain or as gz, bz2 or xz.
@@ -38,11 +40,7 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     elif form == "cube":
         density = read_cube(plain)
     else:
-        cut = ", or a CHGCAR cut before its grid" if form == "poscar" else ""
-        raise UnknownFormat(
-            f"this is a {form.upper()}, a structure without a density{cut}; expected CHGCAR, CHG or cube; give the "
-            "CHGCAR of the same run (VASP writes it with LCHARG = .TRUE.)"
-        )
+        return promolecular_density(read_structure(plain, form))
     _check_plausible(density)
     return density
 

@@ -8,7 +8,7 @@ from rhoray.core.errors import UnknownFormat, Unreadable
 Format = Literal["chgcar", "chgcar-json", "cube", "poscar", "cif"]
 
 HEAD = 2**16
-EXPECTED = "expected CHGCAR, CHG or cube, plain or as gz, bz2 or xz"
+EXPECTED = "expected CHGCAR, CHG, cube, CIF or POSCAR, plain or as gz, bz2 or xz"
 BINARY = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",

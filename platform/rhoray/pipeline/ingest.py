@@ -185,7 +185,7 @@ def _read_one(item: Item, fetched: tuple[bytes | Row, float], store: StoreKind, 
     size = len(raw) if isinstance(raw, bytes) else len(raw["values"])
     stages.add({"fetch": {"items": 1, "bytes": size, "seconds": seconds}})
     with stages.measure("parse") as parsed:
-        density = parse_item(raw)
+        density = parse_item(raw, name=item.name)
         parsed.bytes += density.values.nbytes
     with stages.measure("compress") as compressed:
         row, about = describe(item.material_id, density, store)

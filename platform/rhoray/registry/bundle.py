@@ -9,6 +9,7 @@
 A version is written before LATEST names it, and never changes.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import io
@@ -260,11 +261,11 @@ def _chosen_domain(offers: list[_Parts], chosen: dict[str, Regressor], digest: s
     own = [i for i, label in enumerate(domain.labels) if label.split(".")[0] not in foreign]
     if not own:
         raise BundleError("the span of the training crystals is in another encoder's latents only: tune on this one's")
-    return Domain(
-        domain.elements,
-        tuple(domain.labels[i] for i in own),
-        tuple(domain.lowest[i] for i in own),
-        tuple(domain.highest[i] for i in own),
+    return dataclasses.replace(
+        domain,
+        labels=tuple(domain.labels[i] for i in own),
+        lowest=tuple(domain.lowest[i] for i in own),
+        highest=tuple(domain.highest[i] for i in own),
     )
 
 

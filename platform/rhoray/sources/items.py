@@ -1,23 +1,26 @@
 """What a source offers: a list of items, each of which becomes one manifest row.
 
-A source is a prefix of files (CHGCAR, CHG, cube; plain or compressed), a dataset that RhoRay wrote, `sample:`, or
-`mp:` (see `materials_project`).
+A source is a prefix of files (CHGCAR, CHG, cube, CIF, POSCAR; plain or compressed; Parquet tables of structures), a
+dataset that RhoRay wrote, `sample:`, or `mp:` (see `materials_project`).
 Planning only lists; reading happens later, one item at a time, wherever a worker runs.
 """
 
 import functools
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, Unavailable
-from rhoray.core.storage import answers, find, is_transient, join, name_of, normalise, read_bytes
+from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, Unavailable, Unreadable
+from rhoray.core.storage import Stat, answers, find, is_transient, join, name_of, normalise, read_bytes
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.read import read_density
 from rhoray.sources.materials_project import SCHEME as MATERIALS_PROJECT
 from rhoray.sources.materials_project import list_materials_project
+from rhoray.sources.structure_tables import SUFFIX, is_structure_table, row_uris, structure_table, structure_text
 from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
 from rhoray.store.shards import Row, read_shard, row_density
 
@@ -33,7 +36,7 @@ class Item:
 
     Attributes:
         material_id: key of its manifest row.
-        uri: file, or shard and id of a dataset row as `shard#id`.
+        uri: file, or shard or table and id of a row as `shard.parquet#id`.
         tag: changes when the content does (ETag or modification time).
         size: bytes in storage, 0 where the listing does not say.
     """
@@ -42,6 +45,12 @@ class Item:
     uri: str
     tag: str = ""
     size: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the file, nothing for a row of one."""
+        uri, row_id = _shard_and_row(self.uri)
+        return "" if row_id else name_of(uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +88,18 @@ def list_source(uri: str, *, limit: int | None = None) -> Source:
             for row in written.itertuples()
         ]
         return Source(uri, tuple(items), manifest)
-    ids = material_ids([stat.uri for stat in stats])
-    items = [Item(i, s.uri, s.tag, s.size) for i, s in zip(ids, stats, strict=True)]
-    return Source(uri, tuple(items[:limit]))
+    return Source(uri, tuple(itertools.islice(_file_items(stats), limit)))
+
+
+def _file_items(stats: list[Stat]) -> Iterator[Item]:
+    """Yield an item per file, or per row of a table of structures."""
+    for material_id, stat in zip(material_ids([stat.uri for stat in stats]), stats, strict=True):
+        table = structure_table(stat.uri, stat.tag)
+        if table is None:
+            yield Item(material_id, stat.uri, stat.tag, stat.size)
+        else:
+            uris = row_uris(stat.uri, table.ids)
+            yield from (Item(i, uri, stat.tag) for i, uri in zip(table.ids, uris, strict=True))
 
 
 def sample_uri() -> str:
@@ -113,18 +131,18 @@ def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
         InputRefused: why it can't be used; Unavailable when the storage does not give it.
         StorageDown: the storage gives nothing at all.
     """
-    return parse_item(fetch_item(item), limit=limit)
+    return parse_item(fetch_item(item), name=item.name, limit=limit)
 
 
 def fetch_item(item: Item) -> bytes | Row:
     """Return what the storage holds of one item: a file's bytes, or a dataset's row."""
     uri, row_id = _shard_and_row(item.uri)
     try:
-        if row_id:
+        if row_id and not is_structure_table(uri):
             return _shard_rows(uri)[row_id]
-        content = read_bytes(uri)
+        content = structure_text(uri, item.tag, row_id) if row_id else read_bytes(uri)
     except KeyError as error:
-        raise Unavailable(f"{uri} has no row {row_id!r} that its manifest names; ingest the dataset again") from error
+        raise Unavailable(f"{uri} has no row {row_id!r}; list the source anew, or ingest the dataset again") from error
     except Exception as error:
         raise _refusal(uri, error) from error
     if item.size and len(content) != item.size:
@@ -134,9 +152,20 @@ def fetch_item(item: Item) -> bytes | Row:
     return content
 
 
-def parse_item(raw: bytes | Row, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
-    """Return the density in what `fetch_item` brought."""
-    return read_density(raw, limit=limit) if isinstance(raw, bytes) else row_density(raw)
+def parse_item(raw: bytes | Row, *, name: str = "", limit: int = DEFAULT_LIMIT) -> ChargeDensity:
+    """Return the density in what `fetch_item` brought.
+
+    Args:
+        raw: a file's bytes, or a dataset's row.
+        name: of the file. A POSCAR in one that is called CHGCAR has lost its grid.
+        limit: most bytes after decompression.
+    """
+    if not isinstance(raw, bytes):
+        return row_density(raw)
+    density = read_density(raw, limit=limit)
+    if density.kind == "promolecular" and "CHGCAR" in name.upper():
+        raise Unreadable("truncated CHGCAR: it ends before its grid; copy it again, or name it POSCAR")
+    return density
 
 
 def _refusal(uri: str, error: Exception) -> Exception:
@@ -153,9 +182,9 @@ def _refusal(uri: str, error: Exception) -> Exception:
 
 
 def _shard_and_row(uri: str) -> tuple[str, str]:
-    """Tell `shard.parquet#id` from a file, whose name may hold a # too."""
-    shard, _, row_id = uri.rpartition("#")
-    return (shard, row_id) if shard.endswith(".parquet") else (uri, "")
+    """Tell `shard.parquet#id` from a file; either name may hold a # too."""
+    shard, sign, row_id = uri.partition(f"{SUFFIX}#")
+    return (shard + SUFFIX, row_id) if sign else (uri, "")
 
 
 @functools.lru_cache(maxsize=2)

@@ -126,6 +126,7 @@ def search_regressors(config: SearchConfig) -> dict[str, Any]:
         [s for formula in table.materials.formula[rows] for s in _elements(formula)],
         table.labels,
         table.values[rows],
+        table.materials.density_kind[rows].tolist(),
     )
     formulas = sorted(set(table.materials.formula[rows]))
     write_run(out, fitted, domain, formulas)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from pymatgen.io.vasp import Poscar
 
 from rhoray.core.errors import InputRefused
 from rhoray.core.targets import debye_temperature
-from rhoray.density.crystal import mass_density, volume_per_atom
+from rhoray.density.crystal import mass_density, structure_of, volume_per_atom
 from rhoray.density.vasp import write_chgcar
 from rhoray.inference.predictor import read_input
 from rhoray.store.codec import to_compact
@@ -105,3 +106,13 @@ def test_refusals_pass_through():
 def test_a_predictor_knows_its_name(small_predictor):
     assert small_predictor.name == "small"
     assert small_predictor.version == small_predictor.card["version"]
+
+
+def test_a_structure_alone_gives_numbers_and_says_so(small_predictor, densities):
+    poscar = Poscar(structure_of(densities[0])).get_str().encode()
+    density = read_input(poscar)
+    assert density.kind == "promolecular"
+    prediction, expected = small_predictor([density, densities[0]])
+    assert values(prediction) == pytest.approx(values(expected), rel=0.5)
+    assert not prediction.in_domain
+    assert prediction.reasons[0] == "this density is promolecular, the model was trained on dft ones"

@@ -1,5 +1,6 @@
 """Boosted trees and what is known of them survive the way to bytes and back."""
 
+import dataclasses
 import json
 
 import lightgbm
@@ -140,6 +141,19 @@ def test_two_stray_numbers_are_tolerated():
     features = MIDDLE.copy()
     features[[3, 8]] = 1e9
     assert DOMAIN.reasons(salt(), features) == ()
+
+
+def test_a_kind_of_density_it_has_not_seen():
+    superposed = dataclasses.replace(salt(), kind="promolecular")
+    (reason,) = DOMAIN.reasons(superposed, MIDDLE)
+    assert reason == "this density is promolecular, the model was trained on dft ones"
+    both = fit_domain(["Na", "Cl"], LABELS, TRAINING, ["promolecular", "dft", "dft"])
+    assert both.reasons(superposed, MIDDLE) == both.reasons(salt(), MIDDLE) == ()
+
+
+def test_a_domain_without_kinds_was_trained_on_dft():
+    raw = {name: values for name, values in DOMAIN.to_json().items() if name != "kinds"}
+    assert domain_from_json(raw) == DOMAIN
 
 
 def test_a_domain_comes_back():
