@@ -1,9 +1,11 @@
-"""Peak memory of a process and all that descend from it, sampled while a block runs."""
+"""What processes take: peak memory of a whole family, sampled while a block runs, and CPU seconds."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from rhoray.local.processes import descendants, proportional_bytes
 
@@ -33,3 +35,9 @@ def peak_memory(pid: int) -> Iterator[Peak]:
     finally:
         done.set()
         thread.join()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _memory import peak_memory
+from _memory import cpu_seconds, peak_memory
 from _results import write_result
 
-from rhoray.core.storage import find
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.resample import fourier_resample
 from rhoray.density.vasp import write_chgcar
@@ -67,21 +66,54 @@ def run_pool(items: tuple[Item, ...], processes: int) -> float:
     return time.monotonic() - started
 
 
-def run_ingest(cpus: int, limit: int) -> tuple[dict, float]:
+def run_ingest(source: str, cpus: int, limit: int) -> tuple[dict, float]:
     """Return the summary of an ingest in a Ray of so many CPUs, and its peak memory in GB."""
-    command = [sys.executable, __file__, "--child", str(cpus), "--limit", str(limit)]
+    command = [sys.executable, __file__, "--child", str(cpus), "--limit", str(limit), "--folder", source]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with peak_memory(process.pid) as peak:
         output, _ = process.communicate()
     assert process.returncode == 0
-    return json.loads(output.splitlines()[-1]), peak.gigabytes
+    summary = json.loads(output.splitlines()[-1])
+    assert summary["written"] == limit, summary
+    return summary, peak.gigabytes
 
 
-def child(cpus: int, limit: int) -> None:
+def child(source: str, cpus: int, limit: int) -> None:
     """Ingest in this process's own Ray."""
-    out = f"s3://{BUCKET}/densities/{cpus}-{limit}-{time.time_ns()}"
+    out = f"s3://{BUCKET}/densities/{time.time_ns()}"
     with connect(cpus):
-        print(json.dumps(ingest(IngestConfig(source=f"s3://{BUCKET}/chgcars", out=out, limit=limit))))
+        print(json.dumps(ingest(IngestConfig(source=source, out=out, limit=limit))))
+
+
+def measure_speed(sources: dict[str, str], count: int, size: float) -> tuple[list[str], dict, float]:
+    """Return lines on files per second, and the summary and peak memory of the run from S3 with two workers.
+
+    Args:
+        sources: where the same files lie, by name.
+        count: files.
+        size: bytes of a file.
+    """
+    rows, said = [], []
+    for name, uri in sources.items():
+        items = list_source(uri).items
+        seconds: dict[tuple[str, int], float] = {}
+        for cpus in (1, 2):
+            seconds["process pool", cpus] = run_pool(items, cpus)
+            summary, peak = run_ingest(uri, cpus, count)
+            seconds["ingest", cpus] = summary["seconds"]
+        for (what, cpus), found in sorted(seconds.items(), reverse=True):
+            rate = count / found
+            rows.append(f"| {name} | {what} | {cpus} | {found:.1f} | {rate:.2f} | {rate * size / 1e6:.0f} |")
+        share = seconds["process pool", 2] / seconds["ingest", 2]
+        scaling = {what: seconds[what, 1] / seconds[what, 2] for what in ("ingest", "process pool")}
+        said.append(
+            f"From {name}, ingest reaches {100 * share:.0f} % of the process pool with two workers; two workers do "
+            f"{scaling['ingest']:.2f} x one (process pool: {scaling['process pool']:.2f} x)."
+        )
+        if uri.startswith("s3://"):
+            kept = summary, peak
+    head = ["| source | what | workers | seconds | files/s | MB/s |", "| --- | --- | --- | --- | --- | --- |"]
+    return [*head, *rows, "", *said], *kept
 
 
 def measure(folder: Path) -> str:
@@ -89,49 +121,33 @@ def measure(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary, object_store(Path(temporary), BUCKET) as store:
         os.environ.update(store.environment)
         total = upload(folder, store)
-        items = list_source(f"s3://{BUCKET}/chgcars").items
-        count = len(items)
-        run_pool(items[:4], 2)  # warms the server's and the system's caches
-        rows, peaks = [], {}
-        seconds = {}
-        for name, cpus in (("process pool", 1), ("process pool", 2), ("ingest", 1), ("ingest", 2)):
-            if name == "ingest":
-                summary, peaks[cpus] = run_ingest(cpus, count)
-                assert summary["written"] == count, summary
-                seconds[name, cpus] = summary["seconds"]
-                stages = summary["stages"]
-            else:
-                seconds[name, cpus] = run_pool(items, cpus)
-            rate = count / seconds[name, cpus]
-            rows.append(
-                f"| {name} | {cpus} | {seconds[name, cpus]:.1f} | {rate:.2f} | {rate * total / count / 1e6:.0f} |"
-            )
-        few, peak_few = run_ingest(2, max(1, count // 4))
-        stored = sum(stat.size for stat in find(few["out"]))
-    share = seconds["process pool", 2] / seconds["ingest", 2]
-    scaling = seconds["ingest", 1] / seconds["ingest", 2]
+        bucket = f"s3://{BUCKET}/chgcars"
+        count = len(list_source(bucket).items)
+        few = max(1, count // 4)
+        run_pool(list_source(bucket).items[:4], 2)  # warms the server's and the system's caches
+        speed, summary, peak = measure_speed({"S3": bucket, "local disk": str(folder)}, count, total / count)
+        _, peak_few = run_ingest(bucket, 2, few)
+        assert store.process is not None
+        server = cpu_seconds(store.process.pid)
+        run_pool(list_source(bucket).items, 2)
+        server = (cpu_seconds(store.process.pid) - server) / count
+    stages = summary["stages"]
+    said = f"{count} CHGCARs of {total / count / 1e6:.1f} MB; the S3 server (SeaweedFS) runs on the same cores"
     lines = [
-        f"{count} CHGCARs of {total / count / 1e6:.1f} MB from a SeaweedFS server on the same machine.",
+        f"{said} and takes {server:.3f} s of them for each file that it gives.",
         "",
-        "| what | workers | seconds | files/s | MB/s |",
-        "| --- | --- | --- | --- | --- |",
-        *rows,
-        "",
-        f"Ingest reaches {100 * share:.0f} % of the process pool with two workers; two workers do {scaling:.2f} x one.",
+        *speed,
         "",
         "| files | peak memory of the driver, Ray and all workers, GB |",
         "| --- | --- |",
-        f"| {max(1, count // 4)} | {peak_few:.2f} |",
-        f"| {count} | {peaks[2]:.2f} |",
+        f"| {few} | {peak_few:.2f} |",
+        f"| {count} | {peak:.2f} |",
         "",
-        "| stage (2 workers) | items | MB | seconds of all workers |",
+        "| stage (S3, 2 workers) | items | MB | seconds of all workers |",
         "| --- | --- | --- | --- |",
-        *(
-            f"| {name} | {s['items']} | {s['bytes'] / 1e6:.1f} | {s['seconds']:.1f} |"
-            for name, s in stages.items()
-        ),
+        *(f"| {name} | {s['items']} | {s['bytes'] / 1e6:.1f} | {s['seconds']:.1f} |" for name, s in stages.items()),
         "",
-        f"In the bucket a density takes {stored / max(1, count // 4) / 1e3:.1f} kB, manifest included.",
+        f"In the bucket a density takes {summary['bytes'] / count / 1e3:.1f} kB, manifest included.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -139,17 +155,17 @@ def measure(folder: Path) -> str:
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="CHGCARs to take")
+    parser.add_argument("--folder", help="CHGCARs to take")
     parser.add_argument("--count", type=int, default=40, help="how many to write where no folder is given")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.child, args.limit)
+        child(args.folder, args.child, args.limit)
         return
     np.seterr(all="raise")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
+        folder = Path(args.folder or temporary).resolve()
         if args.folder is None:
             write_sample(folder, args.count)
         body = measure(folder)

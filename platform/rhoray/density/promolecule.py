@@ -16,6 +16,7 @@ from rhoray.core.errors import TooLarge
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.cube import BOHR
 from rhoray.density.free_atoms import FreeAtoms, free_atoms
+from rhoray.density.resample import wave_numbers
 from rhoray.density.structure_checks import check_structure
 
 # A plane-wave cutoff of 350 eV, and the distance between points at which its densities are written.
@@ -103,13 +104,6 @@ def _has_small_factors(n: int) -> bool:
         while n % factor == 0:
             n //= factor
     return n == 1
-
-
-def wave_numbers(lattice: Float[np.ndarray, "3 3"], shape: Shape) -> Waves:
-    """Return |G| of each coefficient of a real FFT, 1/Angstrom."""
-    reciprocal = 2 * np.pi * np.linalg.inv(lattice).T
-    a, b, c = (i[:, None] * vector for i, vector in zip(_indices(shape), reciprocal, strict=True))
-    return np.linalg.norm(a[:, None, None] + b[None, :, None] + c[None, None, :], axis=-1)
 
 
 def _indices(shape: Shape) -> list[Float[np.ndarray, " n"]]:

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from rhoray.density.charge_density import Grid
 
 # Other names than Grid's: run-time checks bind an axis name to one length per call.
 Resampled = Float[np.ndarray, "ma mb mc"]
+Spectrum = Complex[np.ndarray, "ka kb kc"]
 # In units of the new Nyquist frequency; what lies below is exact.
 PASS_BAND = 0.5
 
@@ -39,23 +40,54 @@ def fourier_resample(values: Grid, shape: tuple[int, int, int], *, taper: bool =
     """
     if values.shape == shape:
         return values.copy()
-    spectrum = scipy.fft.rfftn(values, workers=1)
+    return resample_spectrum(spectrum_of(values), values.shape, shape, taper=taper)
+
+
+def spectrum_of(values: Grid) -> Spectrum:
+    """Return the coefficients of a periodic field's waves: the mean of the field comes first."""
+    return scipy.fft.rfftn(values, norm="forward", workers=1)
+
+
+def resample_spectrum(
+    spectrum: Spectrum, old: tuple[int, ...], shape: tuple[int, int, int], *, taper: bool = False
+) -> Resampled:
+    """Return `fourier_resample` of a field on a grid of `old` points whose spectrum is there already."""
+    resized = spectrum
     for axis in (0, 1):
-        spectrum = _resize_axis(spectrum, axis, shape[axis])
-    spectrum = _resize_half_axis(spectrum, values.shape[2], shape[2])
+        resized = _resize_axis(resized, axis, shape[axis])
+    resized = _resize_half_axis(resized, old[2], shape[2])
     if taper:
-        _fade(spectrum, values.shape, shape)
-    scale = np.prod(shape) / values.size
-    return scipy.fft.irfftn(spectrum, s=shape, workers=1, overwrite_x=True) * scale
+        resized = resized * _fading(old, shape)
+    return scipy.fft.irfftn(resized, s=shape, norm="forward", workers=1, overwrite_x=resized is not spectrum)
 
 
-def _fade(spectrum: np.ndarray, old: tuple[int, ...], new: tuple[int, int, int]) -> None:
-    """Multiply a resized half spectrum by the taper, in place."""
+def wave_numbers(lattice: Float[np.ndarray, "3 3"], shape: tuple[int, ...]) -> Float[np.ndarray, "na nb half"]:
+    """Return |G| of each coefficient of `spectrum_of`, 1/Angstrom.
+
+    Args:
+        lattice: lattice vectors as rows, Angstrom.
+        shape: points along a, b, c of the field.
+    """
+    reciprocal = 2 * np.pi * np.linalg.inv(lattice)
+    metric = reciprocal.T @ reciprocal  # of the reciprocal vectors, which are the columns
+    na, nb, nc = shape
+    a = np.fft.fftfreq(na, 1 / na)[:, None, None]
+    b = np.fft.fftfreq(nb, 1 / nb)[None, :, None]
+    c = np.arange(nc // 2 + 1.0)[None, None, :]
+    squared = metric[0, 0] * a**2 + metric[1, 1] * b**2 + 2 * metric[0, 1] * a * b
+    squared = squared + (metric[2, 2] * c**2 + 2 * metric[1, 2] * b * c) + 2 * metric[0, 2] * a * c
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _fading(old: tuple[int, ...], new: tuple[int, int, int]) -> np.ndarray:
+    """Return the weights of a resized half spectrum, 1 along axes that did not get shorter."""
+    weights = np.ones((1, 1, 1))
     for axis, (before, n) in enumerate(zip(old, new, strict=True)):
         if n < before:
             index = np.arange(n // 2 + 1) if axis == 2 else np.fft.fftfreq(n, 1 / n)
             weight = np.clip((1 - 2 * np.abs(index) / n) / (1 - PASS_BAND), 0, 1)
-            spectrum *= np.expand_dims(weight, [a for a in range(3) if a != axis])
+            weights = weights * np.expand_dims(weight, [a for a in range(3) if a != axis])
+    return weights
 
 
 def interpolate_block(

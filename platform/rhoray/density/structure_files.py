@@ -57,8 +57,8 @@ def _until_velocities(content: bytes) -> bytes:
     if not _THREE_DECIMALS.fullmatch(after[1]) and not after[1].lower().startswith(b"lattice velocities"):
         found = after[1].decode("latin-1").strip()[:40]
         raise Unreadable(
-            f"after the atoms comes {found!r}, expected the three grid counts of a CHGCAR, or nothing (or velocities) in "
-            "a POSCAR; copy the file again"
+            f"after the atoms comes {found!r}, expected the three grid counts of a CHGCAR, or nothing (or velocities) "
+            "in a POSCAR; copy the file again"
         )
     return content[: after.start() + 1]
 

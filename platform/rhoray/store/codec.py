@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity, Grid
-from rhoray.density.resample import fourier_resample
+from rhoray.density.resample import Spectrum, resample_spectrum, spectrum_of, wave_numbers
 
 StoreKind = Literal["compact", "grid"]
 DTYPE = np.dtype("<f2")
@@ -21,6 +21,7 @@ DTYPE = np.dtype("<f2")
 # Largest share of the charge that cutting the spectrum may move; float16 adds about 2e-4 more.
 BAND_TOLERANCE = 5e-4
 SMALLEST_GRID = 8
+SHELLS = 4096
 
 
 def encode_values(values: Grid) -> bytes:
@@ -52,8 +53,9 @@ def to_compact(density: ChargeDensity, *, tolerance: float = BAND_TOLERANCE) -> 
 
     Training, jobs and the endpoint all see densities in this form, so that a file and its shard give one answer.
     """
-    grid = band_limit(density.values, density.lattice, tolerance=tolerance)
-    values = fourier_resample(density.values, grid)
+    spectrum = spectrum_of(density.values)
+    grid = _band_limit(spectrum, density.values.shape, density.lattice, tolerance)
+    values = resample_spectrum(spectrum, density.values.shape, grid)
     mean = float(density.values.mean(dtype=np.float64))
     return ChargeDensity(
         decode_values(encode_values(values), grid, mean),
@@ -70,25 +72,23 @@ def band_limit(values: Grid, lattice: Float[np.ndarray, "3 3"], *, tolerance: fl
     By Cauchy-Schwarz and Parseval, the charge that a cut moves is at most N_electrons x sqrt(sum of |c_G|^2 beyond
     the cut) / mean density; the cut is the shortest |G| at which that bound holds, the same in every direction.
     """
-    shape = values.shape
-    spectrum = scipy.fft.rfftn(values, norm="forward", workers=1)
-    power = np.abs(spectrum) ** 2
+    return _band_limit(spectrum_of(values), values.shape, lattice, tolerance)
+
+
+def _band_limit(
+    spectrum: Spectrum, shape: tuple[int, ...], lattice: np.ndarray, tolerance: float
+) -> tuple[int, int, int]:
+    power = spectrum.real**2 + spectrum.imag**2
     power[..., 1 : (shape[2] + 1) // 2] *= 2  # the half that rfftn leaves out
-    length = _wave_lengths(shape, lattice)
-    order = np.argsort(length, axis=None)
-    beyond = np.cumsum(power.ravel()[order][::-1])[::-1]
-    bound = np.sqrt(np.append(beyond[1:], 0.0)) / abs(values.mean())
-    cut = length.ravel()[order][int(np.argmax(bound <= tolerance))]
+    length = wave_numbers(lattice, shape)
+    # Shells as thin as this cost a grid point at most, and take a tenth of the time that sorting does.
+    width = float(length.max()) / SHELLS
+    shell = (length * (1 / width)).astype(np.int32)
+    in_shell = np.bincount(shell.ravel(), weights=power.ravel(), minlength=SHELLS + 1)
+    beyond = np.append(np.cumsum(in_shell[::-1])[::-1][1:], 0.0)
+    bound = np.sqrt(beyond) / abs(spectrum[0, 0, 0].real)
+    cut = (int(np.argmax(bound <= tolerance)) + 1) * width
     return _grid_for(cut, shape, lattice)
-
-
-def _wave_lengths(shape: tuple[int, ...], lattice: np.ndarray) -> np.ndarray:
-    """Return |G| in 1/Angstrom for each coefficient of rfftn."""
-    reciprocal = 2 * np.pi * np.linalg.inv(lattice).T
-    index = [np.fft.fftfreq(n, 1 / n) for n in shape[:2]] + [np.arange(shape[2] // 2 + 1)]
-    vectors = [i[:, None] * b for i, b in zip(index, reciprocal, strict=True)]
-    total = vectors[0][:, None, None] + vectors[1][None, :, None] + vectors[2][None, None, :]
-    return np.linalg.norm(total, axis=-1)
 
 
 def _grid_for(cut: float, shape: tuple[int, ...], lattice: np.ndarray) -> tuple[int, int, int]:
