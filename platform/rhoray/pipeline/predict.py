@@ -15,6 +15,7 @@ from rhoray.core.errors import InputRefused, RhoRayError, StorageDown
 from rhoray.core.storage import normalise, write_bytes
 from rhoray.inference.prediction import Prediction
 from rhoray.inference.predictor import Predictor
+from rhoray.pipeline.cluster import for_small_results
 from rhoray.pipeline.progress import progress_bar
 from rhoray.registry.bundle import Bundle, load_bundle
 from rhoray.sources.items import Item, list_source, read_item, refuse_repeated
@@ -47,7 +48,7 @@ def predict_table(bundle: Bundle, source: str, *, only: set[str] | None = None) 
     )
     rows: dict[str, dict[str, Any]] = {}
     with progress_bar(len(items), "predict", "crystals") as bar:
-        for row in dataset.iter_rows():
+        for row in for_small_results(dataset).iter_rows():
             for found in json.loads(row["rows"]):
                 rows[found["source"]] = found
                 bar.update()

@@ -20,6 +20,7 @@ import ray.data
 from rhoray.core.errors import RhoRayError, StorageDown, Unavailable
 from rhoray.core.stages import Stages, Summary
 from rhoray.core.storage import exists, is_transient, join
+from rhoray.pipeline.cluster import for_small_results
 from rhoray.pipeline.progress import progress_bar
 from rhoray.store.shards import Row, read_card, write_shard
 
@@ -155,7 +156,7 @@ def run_sharded(
     )
     total = sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:
-        for row in dataset.iter_rows():
+        for row in for_small_results(dataset).iter_rows():
             if row["failure"]:
                 raise StorageDown(row["failure"])
             made = Made(**json.loads(row["result"]))
