@@ -22,11 +22,10 @@ def write_result(theme: str, title: str, body: str, packages: tuple[str, ...]) -
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     head = (
         f"# {title}\n\n{today} · {os.cpu_count()} cores, {platform.machine()} · Python {platform.python_version()}, "
-        f"{versions}\n\n    python {' '.join(sys.argv)}\n\n"
+        f"{versions}\n\n    python {' '.join(Path(a).name if '/' in a else a for a in sys.argv)}\n\n"
     )
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{theme}_{hardware()}_{today}.md"
-    RESULTS.mkdir(exist_ok=True)
     path.write_text(head + body)
     print(head + body)
     return path
