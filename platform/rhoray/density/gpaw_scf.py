@@ -66,7 +66,7 @@ class ScfResult:
 
     Attributes:
         density: of the valence electrons, kind `dft`.
-        energy_ev: free energy of the cell, relative to free atoms.
+        energy_ev: free energy of the cell, relative to GPAW's reference atoms.
         iterations: of the attempt that converged.
         attempts: that it took.
     """
@@ -89,6 +89,18 @@ def require_gpaw() -> str:
         return f"gpaw {metadata.version('gpaw')}, gpaw-data {metadata.version('gpaw-data')}"
     except metadata.PackageNotFoundError as error:
         raise ResourceError(INSTALL.replace("GPAW", str(error.name))) from error
+
+
+def gpaw_parameters(accuracy: Accuracy) -> dict[str, Any]:
+    """Return what GPAW is told of every crystal."""
+    return {
+        "mode": {"name": "pw", "ecut": accuracy.cutoff_ev},
+        "xc": XC,
+        "kpts": {"density": accuracy.kpoint_density, "gamma": True},
+        "occupations": {"name": "fermi-dirac", "width": accuracy.smearing_ev},
+        "spinpol": False,
+        "txt": None,
+    }
 
 
 def scf_density(structure: Structure, accuracy: Accuracy, attempts: Sequence[dict[str, Any]] = ATTEMPTS) -> ScfResult:
@@ -139,18 +151,10 @@ def _check_paw_sets(species: Iterable[str]) -> None:
 def _converge(structure: Structure, species: tuple[str, ...], accuracy: Accuracy, parameters: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return a converged calculator, None if it did not converge."""
     from ase import Atoms  # noqa: PLC0415
-    from gpaw import GPAW, PW, ConvergenceError, FermiDirac  # noqa: PLC0415
+    from gpaw import GPAW, ConvergenceError  # noqa: PLC0415
 
     atoms = Atoms(species, scaled_positions=structure.frac_coords, cell=structure.lattice.matrix, pbc=True)
-    atoms.calc = GPAW(
-        mode=PW(accuracy.cutoff_ev),
-        xc=XC,
-        kpts={"density": accuracy.kpoint_density, "gamma": True},
-        occupations=FermiDirac(accuracy.smearing_ev),
-        spinpol=False,
-        txt=None,
-        **parameters,
-    )
+    atoms.calc = GPAW(**gpaw_parameters(accuracy), **parameters)
     try:
         atoms.get_potential_energy()
     except (ConvergenceError, np.linalg.LinAlgError):

@@ -1,13 +1,14 @@
 """Compute densities: every crystal of a source gets its SCF density by GPAW, one crystal a Ray task.
 
 Each crystal is a shard of its own, so that a crash costs one crystal: a rerun takes over what is finished.
-CPU seconds go to the summary and the log; a shard holds nothing that differs from run to run.
+CPU seconds go to the log and the summary; a shard holds nothing that differs from run to run.
 """
 
 import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ from rhoray.pipeline.commit import (
     warn_of,
     without_own_tables,
 )
-from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
+from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardTask, gather, plan_shards, run_sharded
 from rhoray.sources.items import Item, fetch_item, list_source
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
@@ -72,8 +73,8 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     """Calculate every crystal on the connected Ray and commit the manifest.
 
     Returns:
-        computed, of them taken_over from an earlier run; quarantined; cpu_seconds of the SCFs of this run; seconds,
-        out, accuracy, engine; and the stages of all workers together.
+        computed, quarantined; taken_over, those that an earlier run had finished; cpu_seconds of this run's SCFs;
+        seconds, out, accuracy, engine; and the stages of all workers together.
 
     Raises:
         ResourceError: GPAW is absent.
@@ -91,7 +92,7 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     tasks = plan_shards(describe_items(items), settings, most=1)
     check_out(out, tasks, overwrite=config.overwrite)
     engine = Engine("compute", "crystals", memory=_memory_of_a_task(items, accuracy), patience_s=NEVER)
-    rows, stages = gather(run_sharded(tasks, scf_shard, out, DENSITY_SCHEMA, engine))
+    rows, stages = gather(_logged(run_sharded(tasks, scf_shard, out, DENSITY_SCHEMA, engine)))
     table = in_order(rows, items)
     write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
@@ -110,6 +111,17 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
         "engine": versions,
         "stages": taken,
     }
+
+
+def _logged(made: Iterable[Made]) -> Iterator[Made]:
+    """Say of every crystal what it took, as it is finished."""
+    for shard in made:
+        for row in shard.rows:
+            scf, spent = row["scf"], shard.stages.get("scf_cpu", {}).get("seconds")
+            if scf["converged"]:
+                how = "taken over" if spent is None else f"{spent:.1f} CPU seconds"
+                logger.info("%s %s: %d iterations, %s", row["material_id"], row["formula"], scf["iterations"], how)
+        yield shard
 
 
 def _memory_of_a_task(items: tuple[Item, ...], accuracy: Accuracy) -> float:
@@ -171,7 +183,6 @@ def _calculate(item: Item, accuracy: Accuracy, stages: Stages) -> tuple[Row, Row
     finally:
         spent = time.process_time() - began
         stages.add({"scf_cpu": {"items": 1, "bytes": 0, "seconds": spent}})
-        logger.info("%s: %s, %.1f CPU seconds", item.material_id, structure.composition.reduced_formula, spent)
     row, about = describe(item.material_id, result.density, "compact")
     scf = {
         "converged": True,
