@@ -117,7 +117,7 @@ def table(cache: dict[str, dict[str, Any]]) -> str:
     by_chgcar, by_cif = (statistics.median(r["workflow"] / r[way] for r in cache.values()) for way in ("chgcar", "cif"))
     return "\n".join(lines) + (
         f"\n| median | | {times} | {by_chgcar:.0f} | {by_cif:.0f} | | | |\n\n"
-        f"From a CIF, without any SCF, RhoRay takes 1/{by_cif:.0f} of the workflow in the median. Where a CHGCAR has to\n"
+        f"From a CIF, without any SCF, RhoRay takes 1/{by_cif:.0f} of the workflow in the median. Where a CHGCAR must\n"
         f"be calculated first, SCF and RhoRay together take 1/{without:.0f} of it (arXiv:2605.07227 claims 1/25).\n"
     )
 
