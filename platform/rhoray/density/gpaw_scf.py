@@ -3,6 +3,7 @@
 GPAW is optional (the extra `dft`) and imported where it is used. Nothing here knows of Ray.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -155,10 +156,12 @@ def _converge(structure: Structure, species: tuple[str, ...], accuracy: Accuracy
 
     atoms = Atoms(species, scaled_positions=structure.frac_coords, cell=structure.lattice.matrix, pbc=True)
     atoms.calc = GPAW(**gpaw_parameters(accuracy), **parameters)
-    try:
-        atoms.get_potential_energy()
-    except (ConvergenceError, np.linalg.LinAlgError):
-        return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*symmetr.* grid|.*grid .*symmetr")  # a finer one is no harm
+        try:
+            atoms.get_potential_energy()
+        except (ConvergenceError, np.linalg.LinAlgError):
+            return None
     return atoms.calc
 
 
