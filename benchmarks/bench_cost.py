@@ -55,13 +55,18 @@ def cpu_of(work: Callable[[], Any]) -> tuple[float, Any]:
 def elastic_workflow(density: ChargeDensity) -> dict[str, float]:
     """Relax, strain 24 times, fit; return counts and the bulk modulus (Voigt, GPa)."""
     from ase import Atoms  # noqa: PLC0415
+    from ase.calculators.calculator import kpts2sizeandoffsets  # noqa: PLC0415
     from ase.filters import FrechetCellFilter  # noqa: PLC0415
     from ase.optimize import BFGS  # noqa: PLC0415
     from ase.units import GPa  # noqa: PLC0415
     from gpaw import GPAW  # noqa: PLC0415
 
     atoms = Atoms(density.species, scaled_positions=density.frac_coords, cell=density.lattice, pbc=True)
-    atoms.calc = GPAW(**gpaw_parameters(ACCURACY))
+    parameters = gpaw_parameters(ACCURACY)
+    # The same k-points for every strain, or the stress would jump with their number.
+    size, _ = kpts2sizeandoffsets(density=ACCURACY.kpoint_density, gamma=True, atoms=atoms)
+    parameters["kpts"] = {"size": tuple(int(n) for n in size), "gamma": True}
+    atoms.calc = GPAW(**parameters)
     relaxation = BFGS(FrechetCellFilter(atoms), logfile=None)
     relaxation.run(fmax=MOST_FORCE, steps=MOST_STEPS)
     columns = []
@@ -73,7 +78,7 @@ def elastic_workflow(density: ChargeDensity) -> dict[str, float]:
             tensor[i, j] += strain / 2
             tensor[j, i] += strain / 2
             deformed.set_cell(atoms.cell @ (np.eye(3) + tensor), scale_atoms=True)
-            deformed.calc = GPAW(**gpaw_parameters(ACCURACY))
+            deformed.calc = GPAW(**parameters)
             stresses.append(deformed.get_stress() / GPa)
         columns.append(np.polyfit(STRAINS, np.array(stresses), 1)[0])
     stiffness = np.array(columns)[:3, :3]
