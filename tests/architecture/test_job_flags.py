@@ -9,6 +9,7 @@ import pytest
 
 # Required flags, then optional ones.
 FLAGS = {
+    "compute_density": ("--structures --out", "--accuracy --limit --overwrite"),
     "ingest": ("--source --out", "--labels --store --limit --overwrite"),
     "train_ae": ("--data --out", "--recipe --frame --epochs --workers --gpu --resume"),
     "encode": ("--data --model --out", ""),
@@ -24,6 +25,9 @@ BAD = [
     pytest.param("ingest", ["--source", "sample:", "--out", "x", "--nonsense"], "--nonsense", id="unknown"),
     pytest.param("ingest", ["--sou", "sample:", "--out", "x"], "--source", id="abbreviated"),
     pytest.param("ingest", ["--source", "sample:", "--out", "x", "--store", "zip"], "--store", id="choice"),
+    pytest.param(
+        "compute_density", ["--structures", "x", "--out", "y", "--accuracy", "high"], "--accuracy", id="accuracy"
+    ),
     pytest.param("ingest", ["--source", "sample:", "--out", "x", "--limit", "many"], "--limit", id="number"),
     pytest.param("train_ae", ["--data", "x", "--out", "y", "--frame", "sphere"], "--frame", id="frame"),
     pytest.param("train_ae", ["--data", "x", "--out", "y", "--epochs"], "--epochs", id="no-value"),

@@ -15,9 +15,14 @@ LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_IN_A_FREEZE = {"pip", "setuptools"}  # they belong to the environment: `pip freeze` leaves them out
+# GPAW is compiled against a machine's own libxc and BLAS (infra/gpaw/README.md): no environment of ours holds it.
+UNLOCKED = {"dft"}
 DIRECT = [
     requirement
-    for line in [*PROJECT["dependencies"], *(x for extra in EXTRAS.values() for x in extra)]
+    for line in [
+        *PROJECT["dependencies"],
+        *(x for name, extra in EXTRAS.items() if name not in UNLOCKED for x in extra),
+    ]
     if (requirement := Requirement(line)).name != PROJECT["name"]
 ]
 

@@ -49,6 +49,12 @@ class Unavailable(InputRefused):
     code: ClassVar[str] = "unavailable"
 
 
+class NotConverged(InputRefused):
+    """A calculation did not reach self-consistency, after every attempt."""
+
+    code: ClassVar[str] = "not-converged"
+
+
 class StorageDown(RhoRayError):
     """The storage answers nobody, after all retries: nothing is wrong with any one object."""
 

@@ -5,41 +5,39 @@ import re
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import rhoray
-from rhoray.core.errors import DatasetError, InputRefused
+from rhoray.core.errors import InputRefused
 from rhoray.core.stages import Stages
-from rhoray.core.storage import (
-    exists,
-    find,
-    is_prefix,
-    join,
-    name_of,
-    normalise,
-    remove,
-    remove_leftovers,
-    write_bytes,
-)  # fmt: skip
+from rhoray.core.storage import find, join, normalise, remove, write_bytes
 from rhoray.core.targets import with_derived
 from rhoray.pipeline.cluster import most_memory_of_a_node
-from rhoray.pipeline.sharded import SHARD_NAME, Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
-from rhoray.sources.items import Item, Source, fetch_item, list_source, parse_item, refuse_repeated
+from rhoray.pipeline.commit import (
+    UNMATCHED,
+    check_out,
+    describe_items,
+    in_order,
+    quarantined_row,
+    remove_orphans,
+    warn_of,
+    without_own_tables,
+)
+from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
+from rhoray.sources.items import Item, Source, fetch_item, list_source, parse_item
 from rhoray.sources.labels import SPLIT, read_labels
 from rhoray.store.codec import BAND_TOLERANCE, StoreKind
 from rhoray.store.describe import describe
-from rhoray.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA, SCHEMA_VERSION
+from rhoray.store.manifest import MANIFEST, Manifest, write_manifest
+from rhoray.store.schema import DENSITY_SCHEMA, SCHEMA_VERSION
 from rhoray.store.shards import Row
 
 logger = logging.getLogger(__name__)
 
-UNMATCHED = "unmatched_labels.csv"
-MOST_WARNINGS = 20
 MOST_ITEMS = {"compact": 256, "grid": 16}  # 16 frames are 64 MB
 
 # Text, its numbers, their spectrum and what sorts it, and the next file: about this much for each byte of text.
@@ -87,22 +85,22 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     with stages.measure("list") as listed:
         source = list_source(config.source, limit=config.limit)
         listed.items = len(source.items) - 1
-    items = _without_own_tables(source, config.labels, out)
+    items = without_own_tables(source, config.labels, out)
     settings = {
         "store": config.store, "tolerance": BAND_TOLERANCE, "schema": SCHEMA_VERSION, "code": rhoray.__version__,
     }  # fmt: skip
-    tasks = plan_shards(_described(items), settings, most=MOST_ITEMS[config.store])
-    _check_out(out, tasks, overwrite=config.overwrite)
+    tasks = plan_shards(describe_items(items), settings, most=MOST_ITEMS[config.store])
+    check_out(out, tasks, overwrite=config.overwrite)
     engine = Engine("ingest", "densities", memory=_memory_of_a_task(items))
     rows, taken = gather(run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine))
     stages.add(taken.summary())
-    table = _in_order(rows, items)
+    table = in_order(rows, items)
     table, matching = _with_labels(table, labels, source, out)
     counts = Counter(table.status)
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
     write_manifest(manifest)
-    _remove_orphans(manifest)
-    _warn(manifest)
+    remove_orphans(manifest)
+    warn_of(manifest)
     return {
         "read": len(items),
         "written": counts["written"],
@@ -116,39 +114,12 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     }
 
 
-def _described(items: tuple[Item, ...]) -> list[dict[str, Any]]:
-    """Return the items as plain dicts; a repeated id's refusal is part of what its shard's bytes depend on."""
-    refused = refuse_repeated(items)
-    return [{**asdict(i), **({"refused": str(refused[i.uri])} if i.uri in refused else {})} for i in items]
-
-
 def _memory_of_a_task(items: tuple[Item, ...]) -> float | None:
     """Return the bytes that Ray must set aside for a task where files are huge, so that few of them run at once."""
     largest = max((i.size * (TEXT_PER_COMPRESSED if COMPRESSED.search(i.uri) else 1) for i in items), default=0)
     needed = float(MEMORY_PER_TEXT_BYTE * largest)
     room = most_memory_of_a_node()
     return None if needed < SMALL_TASK_BYTES or room is None else min(needed, room)
-
-
-def _without_own_tables(source: Source, labels: str | None, out: str) -> tuple[Item, ...]:
-    own = {normalise(labels)} if labels else set()
-    kept = tuple(i for i in source.items if i.uri not in own and not i.uri.startswith(f"{out}/"))
-    if not kept:
-        raise DatasetError(f"{source.uri}: nothing to ingest")
-    return kept
-
-
-def _check_out(out: str, tasks: list[ShardTask], *, overwrite: bool) -> None:
-    for stat in find(out) if is_prefix(out) else []:
-        if name_of(stat.uri) == MANIFEST and stat.uri != join(out, MANIFEST):
-            raise DatasetError(f"{out} contains the dataset {stat.uri.rsplit('/', 1)[0]}; choose a folder of its own")
-    if overwrite or not exists(join(out, MANIFEST)):
-        return
-    if read_manifest(out).card.get("plan") != sorted(task.name for task in tasks):
-        raise DatasetError(
-            f"{out} already holds a dataset made from other files or settings; "
-            "choose another --out, or replace it with --overwrite"
-        )
 
 
 def ingest_shard(task: ShardTask) -> ShardContent:
@@ -167,7 +138,7 @@ def ingest_shard(task: ShardTask) -> ShardContent:
                 row, about = _read_one(item, fetched.result(), task.settings["store"], content.stages)
                 content.rows.append(row)
             except InputRefused as error:
-                about = _quarantined(item, error)
+                about = quarantined_row(item, error)
             content.manifest_rows.append(about)
     return content
 
@@ -191,28 +162,6 @@ def _read_one(item: Item, fetched: tuple[bytes | Row, float], store: StoreKind, 
         row, about = describe(item.material_id, density, store)
         compressed.bytes += about["bytes_out"]
     return row, {**about, "source": item.uri, "bytes_in": item.size}
-
-
-def _quarantined(item: Item, error: InputRefused) -> Row:
-    return {
-        "material_id": item.material_id,
-        "source": item.uri,
-        "status": "quarantined",
-        "code": error.code,
-        "reason": str(error),
-        "bytes_in": item.size,
-        "bytes_out": 0,
-    }
-
-
-def _in_order(rows: list[Row], items: tuple[Item, ...]) -> pd.DataFrame:
-    """Return the manifest table in the order of the listing: one row per item, checked."""
-    by_source = {row["source"]: row for row in rows}
-    missing = [item.uri for item in items if item.uri not in by_source]
-    if missing or len(rows) != len(items):
-        raise DatasetError(f"{len(items)} went in, {len(rows)} came out; first missing: {missing[:1]}")
-    table = pd.DataFrame([by_source[item.uri] for item in items])
-    return table.reindex(columns=MANIFEST_SCHEMA.names)
 
 
 def _with_labels(
@@ -250,26 +199,3 @@ def _report_unmatched(table: pd.DataFrame, labels: pd.DataFrame, out: str) -> di
     else:
         remove(join(out, UNMATCHED))
     return {"without_label": len(unlabelled), "label_unused": len(unused)}
-
-
-def _remove_orphans(manifest: Manifest) -> None:
-    """Delete what the committed manifest does not name: leftovers of killed runs, or a replaced dataset's shards."""
-    remove_leftovers(manifest.uri, re.compile(rf"{SHARD_NAME.pattern}|{re.escape(MANIFEST)}|{re.escape(UNMATCHED)}"))
-    named = set(manifest.shards)
-    for stat in find(manifest.uri):
-        is_ours = SHARD_NAME.fullmatch(name_of(stat.uri)) and stat.uri == join(manifest.uri, name_of(stat.uri))
-        if is_ours and stat.uri not in named:
-            remove(stat.uri)
-
-
-def _warn(manifest: Manifest) -> None:
-    quarantined = manifest.quarantined
-    for row in quarantined[:MOST_WARNINGS].itertuples():
-        logger.warning("quarantined %s: %s", row.source, row.reason)
-    if len(quarantined) > MOST_WARNINGS:
-        logger.warning("%d more quarantined, their reasons are in the manifest", len(quarantined) - MOST_WARNINGS)
-    odd = manifest.written.dropna(subset="warning")
-    for row in odd[:MOST_WARNINGS].itertuples():
-        logger.warning("%s: %s", row.source, row.warning)
-    if len(odd) > MOST_WARNINGS:
-        logger.warning("%d more with a warning, see the manifest", len(odd) - MOST_WARNINGS)

@@ -113,13 +113,23 @@ def _make_row(row: dict[str, str], process: Process, out: str, schema: pa.Schema
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What one task needs, and what the progress bar calls its items."""
+    """What one task needs, what the progress bar calls its items, and how long a task may be silent.
+
+    Attributes:
+        label: of the progress bar.
+        unit: of the progress bar.
+        cpus: of one task.
+        gpus: of one task.
+        memory: bytes that Ray sets aside for one task, None for no limit.
+        patience_s: fail when no task has ended for so long, -1 never; the cluster's default when None.
+    """
 
     label: str
     unit: str
     cpus: float = 1
     gpus: float = 0
     memory: float | None = None
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,8 @@ def run_sharded(
         num_gpus=engine.gpus,
         memory=engine.memory,
     )
+    if engine.patience_s is not None:
+        dataset.context.execution_no_progress_timeout_s = engine.patience_s
     total = sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:
         for row in for_small_results(dataset).iter_rows():

@@ -1,0 +1,202 @@
+"""Compute densities: every crystal of a source gets its SCF density by GPAW, one crystal a Ray task.
+
+Each crystal is a shard of its own, so that a crash costs one crystal: a rerun takes over what is finished.
+CPU seconds go to the log and the summary; a shard holds nothing that differs from run to run.
+"""
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+from pymatgen.core import Structure
+
+import rhoray
+from rhoray.core.errors import InputRefused
+from rhoray.core.stages import Stages
+from rhoray.core.storage import join, normalise, write_bytes
+from rhoray.density.crystal import structure_of
+from rhoray.density.decompress import decompress
+from rhoray.density.gpaw_scf import ACCURACIES, Accuracy, require_gpaw, scf_density, scf_memory
+from rhoray.density.read import read_density
+from rhoray.density.sniff import sniff
+from rhoray.density.structure_files import STRUCTURE_FORMATS, read_structure
+from rhoray.pipeline.cluster import most_memory_of_a_node
+from rhoray.pipeline.commit import (
+    SCF_TABLE,
+    check_out,
+    describe_items,
+    in_order,
+    quarantined_row,
+    remove_orphans,
+    warn_of,
+    without_own_tables,
+)
+from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardTask, gather, plan_shards, run_sharded
+from rhoray.sources.items import Item, fetch_item, list_source
+from rhoray.store.codec import BAND_TOLERANCE
+from rhoray.store.describe import describe
+from rhoray.store.manifest import Manifest, write_manifest
+from rhoray.store.schema import DENSITY_SCHEMA, SCHEMA_VERSION
+from rhoray.store.shards import Row
+
+logger = logging.getLogger(__name__)
+
+SCF_COLUMNS = ("converged", "attempts", "iterations", "energy_ev")
+NEVER = -1.0  # a large crystal's SCF is silent for longer than any other task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeConfig:
+    """What to calculate, where to, and how finely.
+
+    Attributes:
+        structures: anything that `list_source` takes; of densities only the crystal is used.
+        out: URI of the dataset.
+        accuracy: a name in ACCURACIES.
+        limit: take only the first so many.
+        overwrite: replace a finished dataset that was made from something else.
+    """
+
+    structures: str
+    out: str
+    accuracy: str = "reference"
+    limit: int | None = None
+    overwrite: bool = False
+
+
+def compute_density(config: ComputeConfig) -> dict[str, Any]:
+    """Calculate every crystal on the connected Ray and commit the manifest.
+
+    Returns:
+        computed, quarantined; taken_over, those that an earlier run had finished; cpu_seconds of this run's SCFs;
+        seconds, out, accuracy, engine; and the stages of all workers together.
+
+    Raises:
+        ResourceError: GPAW is absent.
+        RhoRayError: no structures, or a dataset already at `out` that came from elsewhere.
+    """
+    started = time.monotonic()
+    versions = require_gpaw()
+    out, accuracy = normalise(config.out), ACCURACIES[config.accuracy]
+    source = list_source(config.structures, limit=config.limit)
+    items = without_own_tables(source, None, out)
+    settings = {
+        "scf": asdict(accuracy), "engine": versions,
+        "tolerance": BAND_TOLERANCE, "schema": SCHEMA_VERSION, "code": rhoray.__version__,
+    }  # fmt: skip
+    tasks = plan_shards(describe_items(items), settings, most=1)
+    check_out(out, tasks, overwrite=config.overwrite)
+    engine = Engine("compute", "crystals", memory=_memory_of_a_task(items, accuracy), patience_s=NEVER)
+    rows, stages = gather(_logged(run_sharded(tasks, scf_shard, out, DENSITY_SCHEMA, engine)))
+    table = in_order(rows, items)
+    write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
+    manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
+    write_manifest(manifest)
+    remove_orphans(manifest)
+    warn_of(manifest)
+    counts, taken = Counter(table.status), stages.summary()
+    return {
+        "computed": counts["written"],
+        "taken_over": len(items) - int(taken.get("crystal", {}).get("items", 0)),
+        "quarantined": counts["quarantined"],
+        "cpu_seconds": taken.get("scf_cpu", {}).get("seconds", 0.0),
+        "seconds": round(time.monotonic() - started, 2),
+        "out": out,
+        "accuracy": config.accuracy,
+        "engine": versions,
+        "stages": taken,
+    }
+
+
+def _logged(made: Iterable[Made]) -> Iterator[Made]:
+    """Say of every crystal what it took, as it is finished."""
+    for shard in made:
+        for row in shard.rows:
+            scf, spent = row["scf"], shard.stages.get("scf_cpu", {}).get("seconds")
+            if scf["converged"]:
+                how = "taken over" if spent is None else f"{spent:.1f} CPU seconds"
+                logger.info("%s %s: %d iterations, %s", row["material_id"], row["formula"], scf["iterations"], how)
+        yield shard
+
+
+def _memory_of_a_task(items: tuple[Item, ...], accuracy: Accuracy) -> float:
+    """Return the bytes to set aside for a task: what the largest crystal needs, a whole node's at most."""
+    needed = []
+    for item in items:
+        try:
+            needed.append(scf_memory(crystal_of(item), accuracy))
+        except InputRefused:  # the worker says why
+            continue
+    largest = float(math.ceil(max(needed, default=0.0)))
+    return min(largest, most_memory_of_a_node() or largest)
+
+
+def crystal_of(item: Item) -> Structure:
+    """Return the crystal that an item holds, with or without a density.
+
+    Raises:
+        InputRefused: why there is none.
+    """
+    raw = fetch_item(item)
+    if isinstance(raw, dict):
+        return _structure_of_row(raw)
+    plain = decompress(raw)
+    form = sniff(plain)
+    return read_structure(plain, form) if form in STRUCTURE_FORMATS else structure_of(read_density(plain))
+
+
+def _structure_of_row(row: Row) -> Structure:
+    coordinates = row["frac_coords"]
+    sites = [coordinates[i : i + 3] for i in range(0, len(coordinates), 3)]
+    lattice = [row["lattice"][i : i + 3] for i in (0, 3, 6)]
+    return Structure(lattice, row["species"], sites)
+
+
+def scf_shard(task: ShardTask) -> ShardContent:
+    """Calculate a task's crystals; refusals become rows, never exceptions."""
+    content = ShardContent([], [], Stages())
+    for raw in task.items:
+        item = Item(**{key: value for key, value in raw.items() if key != "refused"})
+        with content.stages.measure("crystal"):
+            try:
+                if "refused" in raw:
+                    raise InputRefused(raw["refused"])
+                row, about = _calculate(item, Accuracy(**task.settings["scf"]), content.stages)
+                content.rows.append(row)
+            except InputRefused as error:
+                about = {**quarantined_row(item, error), "scf": {"converged": False}}
+        content.manifest_rows.append(about)
+    return content
+
+
+def _calculate(item: Item, accuracy: Accuracy, stages: Stages) -> tuple[Row, Row]:
+    require_gpaw()
+    structure = crystal_of(item)
+    began = time.process_time()
+    try:
+        result = scf_density(structure, accuracy)
+    finally:
+        spent = time.process_time() - began
+        stages.add({"scf_cpu": {"items": 1, "bytes": 0, "seconds": spent}})
+    row, about = describe(item.material_id, result.density, "compact")
+    scf = {
+        "converged": True,
+        "attempts": result.attempts,
+        "iterations": result.iterations,
+        "energy_ev": round(result.energy_ev, 6),
+    }
+    return row, {**about, "source": item.uri, "bytes_in": item.size, "scf": scf}
+
+
+def _scf_table(rows: list[Row], table: pd.DataFrame) -> str:
+    """Return the record of every SCF as CSV, in the manifest's order."""
+    scf = {row["source"]: row["scf"] for row in rows}
+    records = [{**dict.fromkeys(SCF_COLUMNS), **scf[source]} for source in table.source]
+    frame = pd.DataFrame(records, columns=list(SCF_COLUMNS)).astype({"attempts": "Int64", "iterations": "Int64"})
+    frame.insert(0, "material_id", table.material_id.to_numpy())
+    return frame.to_csv(index=False, lineterminator="\n")
