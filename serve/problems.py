@@ -84,6 +84,7 @@ KINDS = {
     "impossible": Kind(422, "The density is physically impossible"),
     "refused": Kind(422, "The file can't be used"),
     "internal": Kind(500, "Something failed on our side"),
+    "not-converged": Kind(422, "The calculation did not converge"),
     "unavailable": Kind(502, "The storage did not give the object"),
     "overloaded": Kind(503, "Too busy, try again"),
 }
