@@ -124,7 +124,7 @@ def table(cache: dict[str, dict[str, Any]]) -> str:
         f"\n| median | | {times} | {by_chgcar:.0f} | {by_cif:.0f} | | | |\n\n"
         f"From a CIF, without any SCF, RhoRay takes 1/{by_cif:.0f} of the workflow in the median. Where a CHGCAR must\n"
         f"be calculated first, SCF and RhoRay together take 1/{without:.0f} of it (arXiv:2605.07227 claims 1/25).\n\n"
-        "The moduli are here to show that the workflow ran. 350 eV is too little for the stress of LiF, whose pressure\n"
+        "The moduli show that the workflow ran. 350 eV is too little for the stress of LiF, whose pressure\n"
         "in the sample's cell is -119 GPa, at 700 eV -0.2 GPa: its modulus here means nothing, its cost does.\n"
     )
 
