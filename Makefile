@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -c requirements.lock -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP)  ## the whole main job on the packaged sample, about 6 minutes on 2 cores
+demo: $(STAMP)  ## the whole main job on the packaged sample, about 4 minutes on 2 cores
 	@$(PY) -m rhoray.local.demo
 
 test: $(STAMP)  ## all tests, about 10 minutes on 2 cores

@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from rhoray.core.storage import exists, join, read_bytes
+from rhoray.core.errors import DatasetError
+from rhoray.core.storage import exists, join, read_bytes, write_bytes
 from rhoray.pipeline.ingest import UNMATCHED, IngestConfig, ingest
 from rhoray.store.manifest import read_manifest
+from rhoray.store.shards import read_shard
+from tests.unit.builders import salt_chgcar
 
 pytestmark = pytest.mark.cluster
 
@@ -54,3 +58,35 @@ def test_a_full_match_leaves_no_list(cluster, labels, tmp_path):
     table.assign(material_id=read_manifest(config.out).written.material_id).to_csv(labels, index=False)
     assert ingest(config)["label_unused"] == 0
     assert not exists(join(config.out, UNMATCHED))
+
+
+def test_labels_leave_the_manifests_own_columns_alone_and_travel_with_a_copy(cluster, labels, tmp_path):
+    pd.read_csv(labels).assign(num_atoms=99).to_csv(labels, index=False)
+    config = IngestConfig(source="sample:", out=str(tmp_path / "out"), limit=4, labels=labels)
+    ingest(config)
+    found = read_manifest(config.out)
+    assert found.labels == ["bulk_modulus"]
+    assert (found.written.num_atoms < 99).all()
+    copy = str(tmp_path / "copy")
+    ingest(IngestConfig(source=config.out, out=copy))
+    assert read_manifest(copy).written.bulk_modulus.count() == found.written.bulk_modulus.count() == 3
+
+
+def test_labels_are_not_lost_unasked(cluster, tmp_path):
+    write_bytes(str(tmp_path / "files" / "m_CHGCAR"), salt_chgcar())
+    pd.DataFrame({"material_id": ["m"], "bulk_modulus": [25.0]}).to_csv(tmp_path / "labels.csv", index=False)
+    config = IngestConfig(source=str(tmp_path / "files"), out=str(tmp_path / "out"))
+    ingest(replace(config, labels=str(tmp_path / "labels.csv")))
+    with pytest.raises(DatasetError, match=r"has labels .*this run has none"):
+        ingest(config)
+    assert ingest(replace(config, overwrite=True))["written"] == 1
+
+
+def test_a_compact_dataset_is_copied_to_the_last_digit(cluster, tmp_path):
+    for out, source in (("a", "sample:"), ("b", str(tmp_path / "a"))):
+        ingest(IngestConfig(source=source, out=str(tmp_path / out), limit=60))
+    first, second = (
+        {r["material_id"]: r["values"] for uri in read_manifest(str(tmp_path / name)).shards for r in read_shard(uri)}
+        for name in ("a", "b")
+    )
+    assert first == second

@@ -16,6 +16,7 @@ LARGEST_GROWTH = 200
 ALWAYS_ALLOWED = 2**26
 # `xz -9` takes 65 MiB to undo.
 XZ_MEMORY = 2**28
+MOST_XZ_STREAMS = 1000
 
 
 def compression_of(content: bytes) -> str | None:
@@ -60,7 +61,11 @@ def _read(kind: str, content: bytes, most: int) -> bytes:
 def _xz(content: bytes, most: int) -> bytes:
     """Like `lzma.open`, which would allocate whatever dictionary a header asks for."""
     out = bytearray()
-    while content.rstrip(b"\0") and len(out) < most:
+    streams = 0
+    while content and len(out) < most:
+        streams += 1
+        if streams > MOST_XZ_STREAMS:  # each costs a copy of the rest
+            raise TooLarge(f"more than {MOST_XZ_STREAMS} xz streams in one file; compress it in one")
         stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY)
         try:
             out += stream.decompress(content, most - len(out))

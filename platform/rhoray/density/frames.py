@@ -39,11 +39,6 @@ def to_frame(density: ChargeDensity, kind: FrameKind) -> Frame:
     return np.ascontiguousarray(frame, dtype=np.float32)
 
 
-def is_periodic(kind: FrameKind) -> bool:
-    """Return whether opposite faces of the frame touch."""
-    return kind == "cell"
-
-
 def _padded(values: Grid) -> Float[np.ndarray, "128 128 128"]:
     if max(values.shape) > FRAME_SIZE:
         # As the paper's code does it; neither periodic nor charge-conserving, hence only a yardstick.

@@ -41,8 +41,9 @@ TEXTS = (
 
 # One way to match any digits, or a line of them would take quadratic time.
 _FLOAT = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d+)?"
-_LATTICE_LINE = re.compile(rf"\s*{_FLOAT}\s+{_FLOAT}\s+{_FLOAT}\s*$")
-_SCALE_LINE = re.compile(rf"\s*{_FLOAT}(?:\s+{_FLOAT}\s+{_FLOAT})?\s*$")
+_END = r"\s*(?:\s[!#].*)?$"  # a comment may follow
+_LATTICE_LINE = re.compile(rf"\s*{_FLOAT}\s+{_FLOAT}\s+{_FLOAT}{_END}")
+_SCALE_LINE = re.compile(rf"\s*{_FLOAT}(?:\s+{_FLOAT}\s+{_FLOAT})?{_END}")
 _GRID_LINE = re.compile(rb"\s*\d+[ \t]+\d+[ \t]+\d+[ \t\r]*(?:\n|$)")
 _CUBE_LINE = re.compile(rf"\s*-?\d+\s+{_FLOAT}\s+{_FLOAT}\s+{_FLOAT}(?:\s+\d+)?\s*$")
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")

@@ -25,6 +25,8 @@ FORWARDED = (
     "RHORAY_MP_ENDPOINT_URL",
 )
 NO_PROGRESS_TIMEOUT_S = 300
+# A task that fetches a gigabyte through a slow line, or waits for a storage that comes back, is no stall.
+TASK_PATIENCE_S = 3600
 BLOCK_BYTES = 32 * 2**20
 
 
@@ -78,13 +80,18 @@ def _configure_data() -> None:
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
 
 
-def for_small_results(dataset: ray.data.Dataset) -> ray.data.Dataset:
+def for_small_results(dataset: ray.data.Dataset, patience_s: float = TASK_PATIENCE_S) -> ray.data.Dataset:
     """Let every free CPU take its next task at once, in a dataset whose tasks give back a few kB each.
 
     Ray Data paces tasks by a budget for the memory of their results. It starts with one task, asks again a second
     later, and leaves a CPU idle for 0.1 s after each task. Where results are tiny that buys nothing: what a running
     task takes is bounded by the CPUs and the memory that it reserves.
+
+    Args:
+        dataset: not yet run.
+        patience_s: fail when no task has ended for so long, -1 never. Ray counts only finished results as progress.
     """
+    dataset.context.execution_no_progress_timeout_s = patience_s
     dataset.context.op_resource_reservation_enabled = False
     return dataset
 

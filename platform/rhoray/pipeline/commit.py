@@ -29,7 +29,8 @@ def without_own_tables(source: Source, labels: str | None, out: str) -> tuple[It
         DatasetError: none is left.
     """
     own = {normalise(labels)} if labels else set()
-    kept = tuple(i for i in source.items if i.uri not in own and not i.uri.startswith(f"{out}/"))
+    own -= {source.uri}  # one table may hold structures and labels
+    kept = tuple(i for i in source.items if not i.uri.startswith(f"{out}/") and not any(map(i.is_of, own)))
     if not kept:
         raise DatasetError(f"{source.uri}: nothing to ingest")
     return kept
@@ -80,6 +81,24 @@ def in_order(rows: list[Row], items: tuple[Item, ...]) -> pd.DataFrame:
         raise DatasetError(f"{len(items)} went in, {len(rows)} came out; first missing: {missing[:1]}")
     table = pd.DataFrame([by_source[item.uri] for item in items])
     return table.reindex(columns=MANIFEST_SCHEMA.names)
+
+
+def check_complete(manifest: Manifest, *, overwrite: bool) -> None:
+    """Check, just before a commit, that nobody else has changed the place meanwhile.
+
+    Raises:
+        DatasetError: a shard is gone, or another job has committed another dataset.
+    """
+    there = {stat.uri for stat in find(manifest.uri)} if is_prefix(manifest.uri) else set()
+    gone = [uri for uri in manifest.shards if uri not in there]
+    if gone:
+        raise DatasetError(f"{gone[0]} is gone: does another job write to the same --out? Run again")
+    if not overwrite and join(manifest.uri, MANIFEST) in there:
+        committed = read_manifest(manifest.uri)
+        if committed.card.get("plan") != manifest.card["plan"]:
+            raise DatasetError(f"another job has committed another dataset to {manifest.uri}; choose another --out")
+        if lost := sorted(set(committed.labels) - set(manifest.labels)):
+            raise DatasetError(f"{manifest.uri} has labels {lost}, this run has none; give --labels, or --overwrite")
 
 
 def remove_orphans(manifest: Manifest) -> None:

@@ -16,9 +16,11 @@ from rhoray.core.errors import InputRefused
 from rhoray.core.stages import Stages
 from rhoray.core.storage import find, join, normalise, remove, write_bytes
 from rhoray.core.targets import with_derived
+from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.pipeline.cluster import most_memory_of_a_node
 from rhoray.pipeline.commit import (
     UNMATCHED,
+    check_complete,
     check_out,
     describe_items,
     in_order,
@@ -28,12 +30,12 @@ from rhoray.pipeline.commit import (
     without_own_tables,
 )
 from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
-from rhoray.sources.items import Item, Source, fetch_item, list_source, parse_item
+from rhoray.sources.items import Item, Source, fetch_item, is_compact, list_source, parse_item
 from rhoray.sources.labels import SPLIT, read_labels
 from rhoray.store.codec import BAND_TOLERANCE, StoreKind
 from rhoray.store.describe import describe
 from rhoray.store.manifest import MANIFEST, Manifest, write_manifest
-from rhoray.store.schema import DENSITY_SCHEMA, SCHEMA_VERSION
+from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA, SCHEMA_VERSION
 from rhoray.store.shards import Row
 
 logger = logging.getLogger(__name__)
@@ -95,10 +97,13 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     rows, taken = gather(run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine))
     stages.add(taken.summary())
     table = in_order(rows, items)
-    table, matching = _with_labels(table, labels, source, out)
+    table, matching = _with_labels(table, labels, source)
     counts = Counter(table.status)
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
+    check_complete(manifest, overwrite=config.overwrite)
     write_manifest(manifest)
+    if labels is not None:
+        _write_unmatched(table, labels, out)
     remove_orphans(manifest)
     warn_of(manifest)
     return {
@@ -116,7 +121,8 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
 
 def _memory_of_a_task(items: tuple[Item, ...]) -> float | None:
     """Return the bytes that Ray must set aside for a task where files are huge, so that few of them run at once."""
-    largest = max((i.size * (TEXT_PER_COMPRESSED if COMPRESSED.search(i.uri) else 1) for i in items), default=0)
+    readable = (i for i in items if i.size <= DEFAULT_LIMIT)  # the others are refused unread
+    largest = max((i.size * (TEXT_PER_COMPRESSED if COMPRESSED.search(i.uri) else 1) for i in readable), default=0)
     needed = float(MEMORY_PER_TEXT_BYTE * largest)
     room = most_memory_of_a_node()
     return None if needed < SMALL_TASK_BYTES or room is None else min(needed, room)
@@ -159,23 +165,28 @@ def _read_one(item: Item, fetched: tuple[bytes | Row, float], store: StoreKind, 
         density = parse_item(raw, name=item.name)
         parsed.bytes += density.values.nbytes
     with stages.measure("compress") as compressed:
-        row, about = describe(item.material_id, density, store)
+        row, about = describe(item.material_id, density, store, compact=is_compact(raw))
         compressed.bytes += about["bytes_out"]
     return row, {**about, "source": item.uri, "bytes_in": item.size}
 
 
 def _with_labels(
-    table: pd.DataFrame, labels: pd.DataFrame | None, source: Source, out: str
+    table: pd.DataFrame, labels: pd.DataFrame | None, source: Source
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Join labels by material_id and derive those that follow; a dataset brings its own along."""
     matching: dict[str, int] = {}
     if labels is None and source.manifest is not None:
-        known = source.manifest.rows.set_index("material_id")
+        known = source.manifest.written.set_index("material_id")
         labels = known[[*source.manifest.labels, SPLIT]]
     elif labels is not None:
-        matching = _report_unmatched(table, labels, out)
+        unlabelled, unused = _unmatched(table, labels)
+        matching = {"without_label": len(unlabelled), "label_unused": len(unused)}
     if labels is None:
         return table, matching
+    taken = [name for name in labels.columns if name in MANIFEST_SCHEMA.names and name != SPLIT]
+    if taken:
+        logger.warning("columns %s of the label table are left out: the manifest has its own", ", ".join(taken))
+    labels = labels.drop(columns=taken)
     joined = labels.reindex(table.material_id).reset_index(drop=True)
     if SPLIT in joined:
         table[SPLIT] = joined.pop(SPLIT).fillna(table[SPLIT])
@@ -186,16 +197,21 @@ def _with_labels(
     return table.assign(**{**full, **known}), matching
 
 
-def _report_unmatched(table: pd.DataFrame, labels: pd.DataFrame, out: str) -> dict[str, int]:
-    """Say which densities have no label and which labels no density, and write all their ids beside the dataset."""
+def _unmatched(table: pd.DataFrame, labels: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the ids of densities without a label, and of labels without a density."""
     unlabelled = table.material_id[~table.material_id.isin(set(labels.index))].tolist()
-    unused = labels.index[~labels.index.isin(set(table.material_id))].tolist()
+    return unlabelled, labels.index[~labels.index.isin(set(table.material_id))].tolist()
+
+
+def _write_unmatched(table: pd.DataFrame, labels: pd.DataFrame, out: str) -> None:
+    """Say which ids did not match, and write all of them beside the dataset."""
+    unlabelled, unused = _unmatched(table, labels)
     for ids, what in ((unlabelled, "densities without a label"), (unused, "labels without a density")):
         if ids:
             logger.warning("%d %s, first %s; all in %s", len(ids), what, ", ".join(ids[:3]), join(out, UNMATCHED))
-    if unlabelled or unused:
-        lines = [f"{i},no label" for i in unlabelled] + [f"{i},no density" for i in unused]
-        write_bytes(join(out, UNMATCHED), "\n".join(["material_id,what", *lines, ""]).encode())
-    else:
+    if not unlabelled and not unused:
         remove(join(out, UNMATCHED))
-    return {"without_label": len(unlabelled), "label_unused": len(unused)}
+        return
+    rows = [(i, "no label") for i in unlabelled] + [(i, "no density") for i in unused]
+    content = pd.DataFrame(rows, columns=["material_id", "what"]).to_csv(index=False)
+    write_bytes(join(out, UNMATCHED), content.encode())

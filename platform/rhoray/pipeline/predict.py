@@ -18,7 +18,7 @@ from rhoray.inference.predictor import Predictor
 from rhoray.pipeline.cluster import for_small_results
 from rhoray.pipeline.progress import progress_bar
 from rhoray.registry.bundle import Bundle, load_bundle
-from rhoray.sources.items import Item, list_source, read_item, refuse_repeated
+from rhoray.sources.items import Item, fetch_item, is_compact, list_source, parse_item, refuse_repeated
 from rhoray.store.codec import to_compact
 
 MOST_ITEMS_PER_TASK = 32
@@ -49,6 +49,8 @@ def predict_table(bundle: Bundle, source: str, *, only: set[str] | None = None) 
     rows: dict[str, dict[str, Any]] = {}
     with progress_bar(len(items), "predict", "crystals") as bar:
         for row in for_small_results(dataset).iter_rows():
+            if row["failure"]:
+                raise StorageDown(row["failure"])
             for found in json.loads(row["rows"]):
                 rows[found["source"]] = found
                 bar.update()
@@ -59,7 +61,10 @@ def predict_table(bundle: Bundle, source: str, *, only: set[str] | None = None) 
 
 def _predict_task(row: dict[str, str], bundle: str, refused: dict[str, str]) -> dict[str, str]:
     items = [Item(**raw) for raw in json.loads(row["items"])]
-    return {"rows": json.dumps([_predict_item(item, bundle, refused) for item in items])}
+    try:
+        return {"rows": json.dumps([_predict_item(item, bundle, refused) for item in items]), "failure": ""}
+    except StorageDown as error:  # told by value: an error that leaves Ray Data has lost its type
+        return {"rows": "[]", "failure": str(error)}
 
 
 def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str, Any]:
@@ -67,8 +72,10 @@ def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str,
     try:
         if item.uri in refused:
             raise InputRefused(refused[item.uri])
-        density = to_compact(read_item(item))
-    except (InputRefused, StorageDown) as error:
+        raw = fetch_item(item)
+        density = parse_item(raw, name=item.name)
+        density = density if is_compact(raw) else to_compact(density)
+    except InputRefused as error:
         return {**out, "in_domain": False, "reason": str(error)}
     (prediction,) = _predictor(bundle)([density])
     return {**out, "density_kind": density.kind, **_columns(prediction)}

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -20,14 +20,15 @@ import ray.data
 from rhoray.core.errors import RhoRayError, StorageDown, Unavailable
 from rhoray.core.stages import Stages, Summary
 from rhoray.core.storage import exists, is_transient, join
-from rhoray.pipeline.cluster import for_small_results
+from rhoray.pipeline.cluster import TASK_PATIENCE_S, for_small_results
 from rhoray.pipeline.progress import progress_bar
-from rhoray.store.shards import Row, read_card, write_shard
+from rhoray.store.shards import Row, read_card, read_shard, write_shard
 
 # A shard is what a crash can cost, what the progress bar moves by, and what a reader fetches at once.
 ITEMS_PER_SHARD = 64
 MOST_ITEMS_PER_SHARD = 256
 FEW_SHARDS = 16
+BYTES_PER_SHARD = 2**30  # of input: a shard of large files must not take an hour either
 MANY_SHARDS = 1000
 SHARD_NAME = re.compile(r"part-[0-9a-f]{20}\.parquet")
 
@@ -68,8 +69,15 @@ def plan_shards(
     """
     few, many = -(-len(items) // FEW_SHARDS), -(-len(items) // MANY_SHARDS)
     size = max(1, min(most, max(many, min(ITEMS_PER_SHARD, few))))
-    groups = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
-    return [ShardTask(f"part-{_digest(group, settings)}.parquet", group, settings) for group in groups]
+    groups: list[list[dict[str, Any]]] = []
+    taken = 0
+    for item in items:
+        if not groups or len(groups[-1]) == size or taken > BYTES_PER_SHARD:
+            groups.append([])
+            taken = 0
+        groups[-1].append(item)
+        taken += item.get("size", 0)
+    return [ShardTask(f"part-{_digest(group, settings)}.parquet", group, settings) for group in map(tuple, groups)]
 
 
 def _digest(items: tuple[dict[str, Any], ...], settings: dict[str, Any]) -> str:
@@ -85,15 +93,30 @@ def make_shard(task: ShardTask, process: Process, out: str, schema: pa.Schema) -
     """Make one shard, or take over the finished one that lies there; return its manifest rows and what it took."""
     uri = join(out, task.name)
     if exists(uri):
-        rows = read_card(uri)["manifest"]
-        # What the storage would not give may be there by now: such a shard is made again.
-        if not any(row.get("code") == Unavailable.code for row in rows):
-            return rows, Stages()
-    content = process(task)
+        finished = read_card(uri)["manifest"]
+        # What the storage would not give may be there by now; what was made already stays.
+        missing = {row["source"] for row in finished if row.get("code") == Unavailable.code}
+        if not missing:
+            return finished, Stages()
+        content = _completed(task, finished, list(read_shard(uri)), missing, process)
+    else:
+        content = process(task)
     rows = [{**row, "shard": task.name if row["status"] == "written" else None} for row in content.manifest_rows]
     with content.stages.measure("write") as written:
         written.bytes += write_shard(uri, content.rows, schema, {"manifest": rows, "settings": task.settings})
     return rows, content.stages
+
+
+def _completed(
+    task: ShardTask, finished: list[Row], rows: list[Row], missing: set[str], process: Process
+) -> ShardContent:
+    """Return a shard's content with its missing items asked for again, all in the order of the items."""
+    again = process(replace(task, items=tuple(item for item in task.items if item["uri"] in missing)))
+    about = {row["source"]: row for row in [*finished, *again.manifest_rows]}
+    by_id = {row["material_id"]: row for row in [*rows, *again.rows]}
+    in_order = [about[item["uri"]] for item in task.items]
+    written = [by_id[row["material_id"]] for row in in_order if row["status"] == "written"]
+    return ShardContent(written, in_order, again.stages)
 
 
 def _make_row(row: dict[str, str], process: Process, out: str, schema: pa.Schema) -> dict[str, str]:
@@ -121,7 +144,7 @@ class Engine:
         cpus: of one task.
         gpus: of one task.
         memory: bytes that Ray sets aside for one task, None for no limit.
-        patience_s: fail when no task has ended for so long, -1 never; the cluster's default when None.
+        patience_s: fail when no task has ended for so long, -1 never.
     """
 
     label: str
@@ -129,7 +152,7 @@ class Engine:
     cpus: float = 1
     gpus: float = 0
     memory: float | None = None
-    patience_s: float | None = None
+    patience_s: float = TASK_PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +187,9 @@ def run_sharded(
         num_gpus=engine.gpus,
         memory=engine.memory,
     )
-    if engine.patience_s is not None:
-        dataset.context.execution_no_progress_timeout_s = engine.patience_s
     total = sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:
-        for row in for_small_results(dataset).iter_rows():
+        for row in for_small_results(dataset, engine.patience_s).iter_rows():
             if row["failure"]:
                 raise StorageDown(row["failure"])
             made = Made(**json.loads(row["result"]))

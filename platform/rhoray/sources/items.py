@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
-from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, Unavailable, Unreadable
+from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, TooLarge, Unavailable, UnknownFormat, Unreadable
 from rhoray.core.storage import Stat, answers, find, is_transient, join, name_of, normalise, read_bytes
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.decompress import DEFAULT_LIMIT
+from rhoray.density.frames import FRAME_SHAPE
 from rhoray.density.read import read_density
 from rhoray.sources.materials_project import SCHEME as MATERIALS_PROJECT
 from rhoray.sources.materials_project import list_materials_project
@@ -27,7 +28,10 @@ from rhoray.store.shards import Row, read_shard, row_density
 SAMPLE = "sample:"
 _ID_END = re.compile(r"\.|_CHGCAR")
 # Names that a code gives to every calculation; the folder is what tells them apart.
-GENERIC_NAMES = frozenset({"CHGCAR", "CHG", "AECCAR", "POSCAR", "CONTCAR"})
+GENERIC_NAMES = frozenset({"CHGCAR", "CHG", "AECCAR0", "AECCAR1", "AECCAR2", "POSCAR", "CONTCAR"})
+_STRUCTURE = re.compile(r"(POSCAR|CONTCAR|\.cif|\.vasp)(\.(gz|bz2|xz))?$", re.IGNORECASE)
+_CHG = re.compile(r"(^|[_.-])CHG(\.(gz|bz2|xz))?$")
+_NOT_VALENCE = re.compile(r"AECCAR[01]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Item:
     uri: str
     tag: str = ""
     size: int = 0
+
+    def is_of(self, uri: str) -> bool:
+        """Return whether this is a file, or a row of the table, at `uri`."""
+        return _shard_and_row(self.uri)[0] == uri
 
     @property
     def name(self) -> str:
@@ -140,14 +148,19 @@ def fetch_item(item: Item) -> bytes | Row:
     try:
         if row_id and not is_structure_table(uri):
             return _shard_rows(uri)[row_id]
+        if item.size > DEFAULT_LIMIT:  # before it is in memory: a WAVECAR among the densities, say
+            raise TooLarge(f"{item.size} bytes, expected at most {DEFAULT_LIMIT}; give the CHGCAR alone")
         content = structure_text(uri, item.tag, row_id) if row_id else read_bytes(uri)
+    except InputRefused:
+        raise
     except KeyError as error:
         raise Unavailable(f"{uri} has no row {row_id!r}; list the source anew, or ingest the dataset again") from error
     except Exception as error:
         raise _refusal(uri, error) from error
     if item.size and len(content) != item.size:
         raise Unavailable(
-            f"{uri} has {len(content)} bytes, the listing said {item.size}: it changed meanwhile; run again"
+            f"{uri} has {len(content)} bytes, the listing said {item.size}: it changed meanwhile; "
+            "run again with --overwrite"
         )
     return content
 
@@ -162,10 +175,17 @@ def parse_item(raw: bytes | Row, *, name: str = "", limit: int = DEFAULT_LIMIT) 
     """
     if not isinstance(raw, bytes):
         return row_density(raw)
+    if found := _NOT_VALENCE.search(name):
+        raise UnknownFormat(f"{found[0]} is a core or a superposed density; give the CHGCAR, or AECCAR2")
     density = read_density(raw, limit=limit)
     if density.kind == "promolecular" and "CHGCAR" in name.upper():
         raise Unreadable("truncated CHGCAR: it ends before its grid; copy it again, or name it POSCAR")
     return density
+
+
+def is_compact(raw: bytes | Row) -> bool:
+    """Return whether `fetch_item` brought a row of a compact store, which must not be compressed a second time."""
+    return not isinstance(raw, bytes) and tuple(raw["grid"]) != FRAME_SHAPE
 
 
 def _refusal(uri: str, error: Exception) -> Exception:
@@ -173,7 +193,10 @@ def _refusal(uri: str, error: Exception) -> Exception:
     if isinstance(error, PermissionError):
         return Unavailable(f"no permission to read {uri}; give the job's user or role read access, run again")
     if isinstance(error, FileNotFoundError):
-        return Unavailable(f"{uri} can't be read: it is not there; put it back, or run again")
+        return Unavailable(
+            f"{uri} can't be read: it is not there; put it back and run again, with --overwrite if it is "
+            "another file now"
+        )
     if is_transient(error) and not answers(uri):
         return StorageDown(f"the storage of {uri} does not answer ({error}); run again, what is finished is kept")
     if isinstance(error, OSError) or is_transient(error):
@@ -193,13 +216,23 @@ def _shard_rows(uri: str) -> dict[str, dict]:
 
 
 def refuse_repeated(items: tuple[Item, ...]) -> dict[str, InputRefused]:
-    """Return, by URI, the refusal of every item whose material_id an earlier one already has."""
-    seen: dict[str, str] = {}
+    """Return, by URI, the refusal of every item whose material_id another one has.
+
+    A CHGCAR is taken before a CHG, which has fewer digits, and either before a structure; else the first one listed.
+    """
+    seen: dict[str, Item] = {}
     refused: dict[str, InputRefused] = {}
-    for item in items:
-        first = seen.setdefault(item.material_id, item.uri)
-        if first != item.uri:
+    for item in sorted(items, key=_rank):  # stable: the listing's order within a rank
+        first = seen.setdefault(item.material_id, item)
+        if first is not item:
             refused[item.uri] = InputRefused(
-                f"material_id {item.material_id!r} is already that of {first}; rename one of the two"
+                f"material_id {item.material_id!r} is already that of {first.uri}; rename one of the two"
             )
     return refused
+
+
+def _rank(item: Item) -> int:
+    uri, row_id = _shard_and_row(item.uri)
+    if row_id and is_structure_table(uri):
+        return 2
+    return 2 if _STRUCTURE.search(item.name) else int(bool(_CHG.search(item.name)))

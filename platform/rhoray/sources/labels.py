@@ -41,6 +41,7 @@ def read_labels(uri: str) -> pd.DataFrame:
     table = table.set_index(KEY)
     for column in table.columns.intersection(list(TARGETS)):
         _check_numbers(table[column], uri)
+        table[column] = pd.to_numeric(table[column])  # numbers as text or Decimal are numbers
     numeric = table.select_dtypes("number").astype(float)
     for column in numeric.columns.intersection(list(TARGETS)):
         _check_range(numeric[column], uri)

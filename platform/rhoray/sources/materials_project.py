@@ -27,6 +27,7 @@ SCHEME = "mp:"
 MATERIAL = "material:"
 DENSITIES = "s3://materialsproject-parsed/chgcars"
 SUFFIX = ".json.gz"
+NO_STATIC = f"{DENSITIES}/no-static-GGA-calculation-of-{{}}"
 API = "https://api.materialsproject.org"
 STATIC = ("GGA Static", "GGA+U Static")
 
@@ -49,10 +50,11 @@ def list_materials_project(uri: str) -> list[tuple[str, Stat]]:
     if not selection:
         return [(_id_of(found.uri), found) for found in find(DENSITIES) if found.uri.endswith(SUFFIX)]
     by_material = selection.startswith(MATERIAL)
-    ids = _ids(selection.removeprefix(MATERIAL), "material_id" if by_material else "task_id")
+    named = _ids(selection.removeprefix(MATERIAL), "material_id" if by_material else "task_id")
+    ids = list(dict.fromkeys(named))  # each once
     if by_material:
         candidates = static_tasks(ids)
-        uris = [[density_uri(task) for task in candidates.get(i, [])] or [density_uri(i)] for i in ids]
+        uris = [[density_uri(task) for task in candidates.get(i, [])] or [NO_STATIC.format(i)] for i in ids]
     else:
         uris = [[density_uri(i)] for i in ids]
     with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:

@@ -65,19 +65,26 @@ def structure_table(uri: str, tag: str) -> StructureTable | None:
     with filesystem.open(path, "rb") as stream:
         try:
             file = pq.ParquetFile(stream)
-        except pa.ArrowInvalid:
-            return None
-        names = file.schema_arrow.names
-        column = next((name for name in STRUCTURE_COLUMNS if name in names), None)
-        if column is None:
-            return None
-        given = file.read([KEY])[KEY].to_pylist() if KEY in names else [None] * file.metadata.num_rows
+            names = file.schema_arrow.names
+            column = next((name for name in STRUCTURE_COLUMNS if name in names), None)
+            if column is None:
+                return None
+            given = file.read([KEY])[KEY].to_pylist() if KEY in names else [None] * file.metadata.num_rows
+        except (pa.ArrowException, OSError) as error:
+            if _is_of_the_storage(error):
+                raise
+            return None  # damaged: as a file it is refused, with its reason
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     stem = name_of(uri).removesuffix(SUFFIX)
     ids = tuple(f"{stem}-{row}" if i in (None, "") else str(i) for row, i in enumerate(given))
     rows = {row_id: row for row, row_id in reversed(list(enumerate(ids)))}
     starts = tuple(sum(sizes[:i]) for i in range(len(sizes)))
     return StructureTable(column, ids, rows, starts)
+
+
+def _is_of_the_storage(error: Exception) -> bool:
+    """Tell a storage's error from Arrow's, which reports damaged bytes as an OSError without a number too."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def row_uris(uri: str, ids: Iterable[str]) -> list[str]:
@@ -126,4 +133,9 @@ def _row_group(uri: str, tag: str, column: str, group: int) -> pa.ChunkedArray:
     del tag  # part of the cache's key
     filesystem, path = open_filesystem(uri)
     with filesystem.open(path, "rb") as stream:
-        return pq.ParquetFile(stream).read_row_group(group, columns=[column])[column]
+        try:
+            return pq.ParquetFile(stream).read_row_group(group, columns=[column])[column]
+        except (pa.ArrowException, OSError) as error:
+            if _is_of_the_storage(error):
+                raise
+            raise Unreadable(f"row group {group} of {uri} is damaged ({error}); copy the table again") from error

@@ -9,7 +9,7 @@ from rhoray.store.manifest import WRITTEN, split_of
 from rhoray.store.shards import Row, density_row
 
 
-def describe(material_id: str, source: ChargeDensity, store: StoreKind) -> tuple[Row, Row]:
+def describe(material_id: str, source: ChargeDensity, store: StoreKind, *, compact: bool = False) -> tuple[Row, Row]:
     """Return the shard row and the manifest row of a density.
 
     The manifest row lacks what only the caller knows: source, shard, bytes_in.
@@ -17,12 +17,13 @@ def describe(material_id: str, source: ChargeDensity, store: StoreKind) -> tuple
     Args:
         material_id: key of both rows.
         source: the density as it was read.
+        compact: whether the source is what a compact store gave back; it then stays as it is.
         store: `compact` keeps it band-limited on its smallest grid, `grid` as a 128^3 frame of its cell.
 
     Raises:
         Impossible: values beyond float16's range.
     """
-    density = to_compact(source)
+    density = source if compact else to_compact(source)
     values = to_frame(density, "cell") if store == "grid" else density.values
     encoded = encode_values(values)
     na, nb, nc = values.shape

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.frames import BOX_SPACING, FRAME_KINDS, FRAME_SHAPE, is_periodic, to_frame
+from rhoray.density.frames import BOX_SPACING, FRAME_KINDS, FRAME_SHAPE, to_frame
 from rhoray.density.resample import fourier_resample
 from tests.unit.builders import gaussians, permuted, rolled, rotation, salt, skewed, supercell, with_lattice
 
@@ -132,7 +132,3 @@ def test_box_begins_at_the_origin_however_the_crystal_lies():
     turned = with_lattice(density, density.lattice @ rotation())
     for each in (density, turned):
         assert to_frame(each, "box")[0, 0, 0] == pytest.approx(density.values[0, 0, 0], rel=1e-4)
-
-
-def test_only_the_cell_wraps_around():
-    assert [is_periodic(kind) for kind in FRAME_KINDS] == [True, False, False]

@@ -51,6 +51,35 @@ def test_what_the_storage_did_not_give_is_asked_for_again(task, tmp_path):
     assert [row["material_id"] for row in read_shard(str(tmp_path / "out" / task.name))] == ["a", "b"]
 
 
+def test_what_was_written_stays_when_its_file_has_gone_since(task, tmp_path):
+    first, second = (item["uri"] for item in task.items)
+    content = read_bytes(second)
+    remove(second)
+    make(task, tmp_path)
+    write_bytes(second, content)
+    remove(first)
+    rows, _ = make(task, tmp_path)
+    assert [row["status"] for row in rows] == ["written", "written"]
+    assert [row["material_id"] for row in read_shard(str(tmp_path / "out" / task.name))] == ["a", "b"]
+
+
+def test_a_shard_completed_later_is_the_same_bytes(task, tmp_path):
+    make(task, tmp_path)
+    expected = read_bytes(str(tmp_path / "out" / task.name))
+    remove(str(tmp_path / "out" / task.name))
+    content = read_bytes(task.items[0]["uri"])
+    remove(task.items[0]["uri"])
+    make(task, tmp_path)
+    write_bytes(task.items[0]["uri"], content)
+    make(task, tmp_path)
+    assert read_bytes(str(tmp_path / "out" / task.name)) == expected
+
+
+def test_large_files_share_fewer_shards():
+    sizes = [len(t.items) for t in plan_shards([{"i": i, "size": 2**29} for i in range(1000)], {})]
+    assert max(sizes) == 3
+
+
 def test_a_refusal_that_was_planned_becomes_a_row(task, tmp_path):
     first, second = task.items
     rows, _ = make(ShardTask("part-1.parquet", (first, {**second, "refused": "twice"}), SETTINGS), tmp_path)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rhoray.core.errors import RhoRayError, Unavailable, UnknownFormat
+from rhoray.core.errors import RhoRayError, TooLarge, Unavailable, UnknownFormat
 from rhoray.core.storage import write_bytes
 from rhoray.sources.items import Item, list_source, material_ids, read_item, refuse_repeated
 from tests.unit.builders import gzipped, salt, salt_chgcar
@@ -113,3 +113,32 @@ def test_the_first_of_a_name_wins():
 
 def test_nothing_is_refused_without_reason():
     assert refuse_repeated((Item("a", "1"), Item("b", "2"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("mp-1.cif", "mp-1_CHGCAR.gz"), "mp-1_CHGCAR.gz"),
+        (("x/CHG", "x/CHGCAR", "y/CHG", "y/CHGCAR"), "x/CHGCAR"),
+        (("x/CHG", "x/POSCAR", "y/CHG", "y/POSCAR"), "x/CHG"),
+    ],
+)
+def test_of_several_files_for_one_material_the_best_is_taken(tmp_path, names, taken):
+    for name in names:
+        write_bytes(str(tmp_path / name), b"1")
+    items = list_source(str(tmp_path)).items
+    refused = refuse_repeated(items)
+    (material,) = {i.material_id for i in items if i.uri.endswith(taken)}
+    kept = [i.uri for i in items if i.material_id == material and i.uri not in refused]
+    assert kept == [f"file://{tmp_path}/{taken}"]
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    with pytest.raises(TooLarge, match="give the CHGCAR alone"):
+        read_item(Item("WAVECAR", f"file://{tmp_path}/WAVECAR", size=2**40))
+
+
+def test_a_core_density_is_no_valence_density(tmp_path):
+    write_bytes(str(tmp_path / "AECCAR0"), salt_chgcar())
+    with pytest.raises(UnknownFormat, match="AECCAR0 is a core"):
+        read_item(list_source(str(tmp_path)).items[0])

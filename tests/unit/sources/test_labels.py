@@ -1,6 +1,7 @@
 """Label tables: units are checked, never converted; ids are text."""
 
 import gzip
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,9 @@ def test_a_split_that_is_none_is_refused(tmp_path, word):
 def test_an_empty_split_leaves_the_choice_to_the_formula(tmp_path):
     (tmp_path / "labels.csv").write_text("material_id,bulk_modulus,split\na,1.0,train\nb,2.0,\n")
     assert read_labels(str(tmp_path / "labels.csv")).split.isna().tolist() == [False, True]
+
+
+def test_numbers_as_text_or_decimal_are_numbers(tmp_path):
+    table = pd.DataFrame({"material_id": ["a"], "bulk_modulus": [Decimal("12.5")], "shear_modulus": ["7.25"]})
+    table.to_parquet(tmp_path / "t.parquet")
+    assert read_labels(str(tmp_path / "t.parquet")).loc["a"].tolist() == [12.5, 7.25]

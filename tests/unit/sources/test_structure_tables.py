@@ -1,5 +1,7 @@
 """Parquet tables of structures: one item a row, read where it is needed, at any size."""
 
+import time
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -127,3 +129,15 @@ def test_a_chgcar_that_ends_before_its_grid_is_no_poscar(tmp_path):
 def test_a_row_may_be_called_chgcar(tmp_path):
     (item,) = list_source(write(tmp_path / "t.parquet", {"material_id": ["iron_CHGCAR"], "poscar": POSCARS[1:]})).items
     assert read_item(item).kind == "promolecular"
+
+
+def test_a_damaged_table_is_a_file_to_refuse_and_no_reason_to_wait(tmp_path):
+    pq.write_table(pa.table({"material_id": ["a"], "poscar": ["x"]}), tmp_path / "t.parquet")
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[-60:-12] = bytes(48)
+    (tmp_path / "t.parquet").write_bytes(content)
+    started = time.monotonic()
+    (item,) = list_source(str(tmp_path)).items
+    with pytest.raises(InputRefused):
+        read_item(item)
+    assert time.monotonic() - started < 5
