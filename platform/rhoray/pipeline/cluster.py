@@ -26,7 +26,7 @@ FORWARDED = (
 )
 NO_PROGRESS_TIMEOUT_S = 300
 # A task that fetches a gigabyte through a slow line, or waits for a storage that comes back, is no stall.
-TASK_PATIENCE_S = 3600
+TASK_PATIENCE_S = 3600.0
 BLOCK_BYTES = 32 * 2**20
 
 
