@@ -23,6 +23,13 @@ def arguments() -> argparse.Namespace:
         default="reference",
         help="reference: 350 eV and 1.6 A of k-points, as the packaged sample; standard: 500 eV and 3.2 A",
     )
+    p.add_argument(
+        "--cpu-limit",
+        type=positive,
+        default=86400,
+        metavar="SECONDS",
+        help="give up a crystal whose SCF takes more CPU seconds (default: %(default)s, one day); it is quarantined",
+    )
     p.add_argument("--limit", type=positive, metavar="N", help="take only the first N")
     p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
     return p.parse_args()

@@ -9,7 +9,7 @@ import pytest
 
 # Required flags, then optional ones.
 FLAGS = {
-    "compute_density": ("--structures --out", "--accuracy --limit --overwrite"),
+    "compute_density": ("--structures --out", "--accuracy --cpu-limit --limit --overwrite"),
     "ingest": ("--source --out", "--labels --store --limit --overwrite"),
     "train_ae": ("--data --out", "--recipe --frame --epochs --workers --gpu --resume"),
     "encode": ("--data --model --out", ""),
@@ -27,6 +27,9 @@ BAD = [
     pytest.param("ingest", ["--source", "sample:", "--out", "x", "--store", "zip"], "--store", id="choice"),
     pytest.param(
         "compute_density", ["--structures", "x", "--out", "y", "--accuracy", "high"], "--accuracy", id="accuracy"
+    ),
+    pytest.param(
+        "compute_density", ["--structures", "x", "--out", "y", "--cpu-limit", "0"], "--cpu-limit", id="cpu-limit"
     ),
     pytest.param("ingest", ["--source", "sample:", "--out", "x", "--limit", "many"], "--limit", id="number"),
     pytest.param("train_ae", ["--data", "x", "--out", "y", "--frame", "sphere"], "--frame", id="frame"),

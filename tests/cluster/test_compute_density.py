@@ -22,6 +22,7 @@ from rhoray.core.errors import DatasetError
 from rhoray.core.storage import find, is_prefix, read_bytes, write_bytes
 from rhoray.density.resample import fourier_resample
 from rhoray.local.processes import descendants, title
+from rhoray.pipeline import compute_density as module
 from rhoray.pipeline.compute_density import ComputeConfig, compute_density
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
@@ -141,3 +142,49 @@ def test_a_killed_driver_and_what_a_rerun_takes_over(undisturbed, source, bucket
 def test_another_accuracy_is_another_dataset(undisturbed, source, bucket):
     with pytest.raises(DatasetError, match="--overwrite"):
         compute_density(ComputeConfig(structures=source, out=f"{bucket}/compute/undisturbed", accuracy="standard"))
+
+
+@pytest.fixture(scope="module")
+def quick_and_slow(cluster, bucket) -> str:
+    uri = f"{bucket}/compute/quick-and-slow.parquet"
+    write_bytes(uri, table_of({"quick": metal("Al", EDGES["Al"]), "slow": metal("Cu", EDGES["Cu"]) * (2, 2, 2)}))
+    return uri
+
+
+@pytest.fixture(scope="module")
+def unlimited(quick_and_slow, bucket) -> dict[str, bytes]:
+    out = f"{bucket}/compute/unlimited"
+    summary = compute_density(ComputeConfig(structures=quick_and_slow, out=out))
+    assert summary["computed"] == 2
+    assert summary["cpu_seconds"] > 3
+    return content(out)
+
+
+def test_what_takes_too_much_cpu_is_quarantined_until_the_limit_is_raised(unlimited, quick_and_slow, bucket):
+    out = f"{bucket}/compute/limited"
+    summary = compute_density(ComputeConfig(structures=quick_and_slow, out=out, cpu_limit=2))
+    assert (summary["computed"], summary["quarantined"]) == (1, 1)
+    (row,) = read_manifest(out).quarantined.itertuples()
+    assert (row.material_id, row.code) == ("slow", "not-converged")
+    assert "more than 2 CPU seconds; raise --cpu-limit" in row.reason
+    summary = compute_density(ComputeConfig(structures=quick_and_slow, out=out))
+    assert (summary["computed"], summary["taken_over"]) == (2, 1)
+    assert content(out) == unlimited
+
+
+def test_an_interrupted_run_under_a_lower_limit_costs_the_next_one_nothing(
+    unlimited, quick_and_slow, bucket, monkeypatch
+):
+    out = f"{bucket}/compute/limited-and-interrupted"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "in_order", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compute_density(ComputeConfig(structures=quick_and_slow, out=out, cpu_limit=2))
+    monkeypatch.undo()
+    assert len(finished(out)) == 2
+    summary = compute_density(ComputeConfig(structures=quick_and_slow, out=out))
+    assert (summary["computed"], summary["taken_over"]) == (2, 1)
+    assert content(out) == unlimited

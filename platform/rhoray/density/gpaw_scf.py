@@ -3,12 +3,15 @@
 GPAW is optional (the extra `dft`) and imported where it is used. Nothing here knows of Ray.
 """
 
+import signal
+import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from pymatgen.core import Structure
@@ -29,6 +32,10 @@ ATTEMPTS: tuple[dict[str, Any], ...] = (
     {"maxiter": 100},
     {"maxiter": 500, "mixer": {"name": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 50.0}},
 )
+
+DAY_S = 24 * 60 * 60
+# The signal comes again, should a library have caught the exception.
+AGAIN_S = 10.0
 
 PROCESS_BYTES = 600e6
 # Wave functions, their trial steps and their projections, in units of the wave functions.
@@ -76,6 +83,34 @@ class ScfResult:
     energy_ev: float
     iterations: int
     attempts: int
+
+
+class CpuLimitReached(NotConverged):
+    """A calculation was given up because of what it took."""
+
+
+@contextmanager
+def cpu_limit(seconds: float | int) -> Iterator[None]:
+    """Give up what runs inside after so many CPU seconds of this process, all its threads together.
+
+    Raises:
+        CpuLimitReached: in the main thread, between two calls into compiled code.
+    """
+    # Python hands signals to the main thread only, which is where Ray runs a task; in another there is no limit.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(*_: object) -> NoReturn:
+        raise CpuLimitReached(f"the SCF took more than {seconds} CPU seconds; raise --cpu-limit, or shrink the cell")
+
+    handler = signal.signal(signal.SIGPROF, give_up)
+    timer = signal.setitimer(signal.ITIMER_PROF, seconds, AGAIN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, *timer)
+        signal.signal(signal.SIGPROF, handler or signal.SIG_DFL)
 
 
 def require_gpaw() -> str:

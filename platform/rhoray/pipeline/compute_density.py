@@ -1,14 +1,17 @@
 """Compute densities: every crystal of a source gets its SCF density by GPAW, one crystal a Ray task.
 
 Each crystal is a shard of its own, so that a crash costs one crystal: a rerun takes over what is finished.
+The CPU limit decides no shard's name: what finishes within it is the same under any limit.
 CPU seconds go to the log and the summary; a shard holds nothing that differs from run to run.
 """
 
+import functools
 import logging
 import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,12 +21,22 @@ from pymatgen.core import Structure
 import rhoray
 from rhoray.core.errors import InputRefused
 from rhoray.core.stages import Stages
-from rhoray.core.storage import join, normalise, write_bytes
+from rhoray.core.storage import join, normalise, remove, write_bytes
 from rhoray.density.crystal import structure_of
 from rhoray.density.decompress import decompress
-from rhoray.density.gpaw_scf import ACCURACIES, Accuracy, require_gpaw, scf_density, scf_memory
+from rhoray.density.gpaw_scf import (
+    ACCURACIES,
+    DAY_S,
+    Accuracy,
+    CpuLimitReached,
+    cpu_limit,
+    require_gpaw,
+    scf_density,
+    scf_memory,
+)
 from rhoray.density.read import read_density
 from rhoray.density.sniff import sniff
+from rhoray.density.structure_checks import check_structure
 from rhoray.density.structure_files import STRUCTURE_FORMATS, read_structure
 from rhoray.pipeline.cluster import most_memory_of_a_node
 from rhoray.pipeline.commit import (
@@ -36,6 +49,7 @@ from rhoray.pipeline.commit import (
     warn_of,
     without_own_tables,
 )
+from rhoray.pipeline.progress import progress_bar
 from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardTask, gather, plan_shards, run_sharded
 from rhoray.sources.items import Item, fetch_item, list_source
 from rhoray.store.codec import BAND_TOLERANCE
@@ -58,6 +72,7 @@ class ComputeConfig:
         structures: anything that `list_source` takes; of densities only the crystal is used.
         out: URI of the dataset.
         accuracy: a name in ACCURACIES.
+        cpu_limit: CPU seconds after which a crystal's SCF is given up.
         limit: take only the first so many.
         overwrite: replace a finished dataset that was made from something else.
     """
@@ -65,6 +80,7 @@ class ComputeConfig:
     structures: str
     out: str
     accuracy: str = "reference"
+    cpu_limit: int = DAY_S
     limit: int | None = None
     overwrite: bool = False
 
@@ -91,8 +107,8 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     }  # fmt: skip
     tasks = plan_shards(describe_items(items), settings, most=1)
     check_out(out, tasks, overwrite=config.overwrite)
-    engine = Engine("compute", "crystals", memory=_memory_of_a_task(items, accuracy), patience_s=NEVER)
-    rows, stages = gather(_logged(run_sharded(tasks, scf_shard, out, DENSITY_SCHEMA, engine)))
+    engine = Engine("compute", "crystals", memory=_memory_of_a_task(memory_needed(items, accuracy)), patience_s=NEVER)
+    rows, stages = gather(_logged(_made(tasks, out, engine, config.cpu_limit)))
     table = in_order(rows, items)
     write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
@@ -113,6 +129,21 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     }
 
 
+def _made(tasks: list[ShardTask], out: str, engine: Engine, most_cpu_s: int) -> Iterator[Made]:
+    """Make every crystal; what an interrupted run gave up under a lower limit is removed and made anew."""
+    process, of_source = functools.partial(scf_shard, most_cpu_s=most_cpu_s), {t.items[0]["uri"]: t for t in tasks}
+    again = []
+    for made in run_sharded(tasks, process, out, DENSITY_SCHEMA, engine):
+        if any(row["scf"].get("cpu_limit", most_cpu_s) < most_cpu_s for row in made.rows):
+            again += [of_source[row["source"]] for row in made.rows]
+        else:
+            yield made
+    for task in again:
+        remove(join(out, task.name))
+    if again:
+        yield from run_sharded(again, process, out, DENSITY_SCHEMA, engine)
+
+
 def _logged(made: Iterable[Made]) -> Iterator[Made]:
     """Say of every crystal what it took, as it is finished."""
     for shard in made:
@@ -124,16 +155,23 @@ def _logged(made: Iterable[Made]) -> Iterator[Made]:
         yield shard
 
 
-def _memory_of_a_task(items: tuple[Item, ...], accuracy: Accuracy) -> float:
-    """Return the bytes to set aside for a task: what the largest crystal needs, a whole node's at most."""
-    needed = []
-    for item in items:
-        try:
-            needed.append(scf_memory(crystal_of(item), accuracy))
-        except InputRefused:  # the worker says why
-            continue
-    largest = float(math.ceil(max(needed, default=0.0)))
-    return min(largest, most_memory_of_a_node() or largest)
+def memory_needed(items: tuple[Item, ...], accuracy: Accuracy) -> float:
+    """Return about how many bytes the largest crystal takes, of those that will be calculated."""
+    needed = [0.0]
+    with progress_bar(len(items), "look at", "crystals") as bar:
+        for item in items:
+            with suppress(InputRefused):  # the worker says why
+                crystal = crystal_of(item)
+                check_structure(crystal)
+                needed.append(scf_memory(crystal, accuracy))
+            bar.update()
+    return max(needed)
+
+
+def _memory_of_a_task(needed: float) -> float:
+    """Return the bytes to set aside for a task: what it needs, a whole node's at most."""
+    whole = float(math.ceil(needed))
+    return min(whole, most_memory_of_a_node() or whole)
 
 
 def crystal_of(item: Item) -> Structure:
@@ -157,8 +195,8 @@ def _structure_of_row(row: Row) -> Structure:
     return Structure(lattice, row["species"], sites)
 
 
-def scf_shard(task: ShardTask) -> ShardContent:
-    """Calculate a task's crystals; refusals become rows, never exceptions."""
+def scf_shard(task: ShardTask, *, most_cpu_s: int = DAY_S) -> ShardContent:
+    """Calculate a task's crystals, each in so many CPU seconds; refusals become rows, never exceptions."""
     content = ShardContent([], [], Stages())
     for raw in task.items:
         item = Item(**{key: value for key, value in raw.items() if key != "refused"})
@@ -166,20 +204,23 @@ def scf_shard(task: ShardTask) -> ShardContent:
             try:
                 if "refused" in raw:
                     raise InputRefused(raw["refused"])
-                row, about = _calculate(item, Accuracy(**task.settings["scf"]), content.stages)
+                row, about = _calculate(item, Accuracy(**task.settings["scf"]), content.stages, most_cpu_s)
                 content.rows.append(row)
             except InputRefused as error:
-                about = {**quarantined_row(item, error), "scf": {"converged": False}}
+                # So that a rerun under a higher limit knows whom to try again.
+                given_up = {"cpu_limit": most_cpu_s} if isinstance(error, CpuLimitReached) else {}
+                about = {**quarantined_row(item, error), "scf": {"converged": False, **given_up}}
         content.manifest_rows.append(about)
     return content
 
 
-def _calculate(item: Item, accuracy: Accuracy, stages: Stages) -> tuple[Row, Row]:
+def _calculate(item: Item, accuracy: Accuracy, stages: Stages, most_cpu_s: int) -> tuple[Row, Row]:
     require_gpaw()
     structure = crystal_of(item)
     began = time.process_time()
     try:
-        result = scf_density(structure, accuracy)
+        with cpu_limit(most_cpu_s):
+            result = scf_density(structure, accuracy)
     finally:
         spent = time.process_time() - began
         stages.add({"scf_cpu": {"items": 1, "bytes": 0, "seconds": spent}})

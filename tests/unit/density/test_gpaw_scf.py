@@ -1,5 +1,8 @@
 """Densities by GPAW: physics and refusals where GPAW is installed, estimates everywhere."""
 
+import signal
+import threading
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -7,7 +10,17 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from rhoray.core.errors import Impossible, NotConverged
-from rhoray.density.gpaw_scf import ACCURACIES, ATTEMPTS, PROCESS_BYTES, gpaw_parameters, scf_density, scf_memory
+from rhoray.density import gpaw_scf
+from rhoray.density.gpaw_scf import (
+    ACCURACIES,
+    ATTEMPTS,
+    PROCESS_BYTES,
+    CpuLimitReached,
+    cpu_limit,
+    gpaw_parameters,
+    scf_density,
+    scf_memory,
+)
 from rhoray.density.gpaw_valence import gpaw_valence_density
 from rhoray.density.promolecule import SPACING, native_shape, promolecular_density
 
@@ -105,3 +118,68 @@ def test_more_waves_more_memory():
 
 def test_an_unknown_element_takes_a_process():
     assert scf_memory(TECHNETIUM, QUICK) == PROCESS_BYTES
+
+
+def spend(cpu_seconds: float) -> None:
+    began = time.process_time()
+    while time.process_time() - began < cpu_seconds:
+        pass
+
+
+def armed() -> tuple:
+    return signal.getsignal(signal.SIGPROF), signal.getitimer(signal.ITIMER_PROF)
+
+
+def test_what_takes_more_cpu_seconds_is_given_up():
+    before, began = armed(), time.process_time()
+    with pytest.raises(NotConverged, match=r"more than 0.1 CPU seconds; raise --cpu-limit"), cpu_limit(0.1):
+        spend(5)
+    assert 0.05 < time.process_time() - began < 2
+    assert armed() == before
+
+
+def test_nothing_is_left_of_a_limit_that_was_kept():
+    before = armed()
+    with cpu_limit(0.2):
+        spend(0.01)
+    spend(0.3)
+    assert armed() == before
+
+
+def test_waiting_takes_no_cpu_seconds():
+    with cpu_limit(0.2):
+        time.sleep(0.4)
+
+
+def test_who_catches_the_limit_meets_it_again(monkeypatch):
+    monkeypatch.setattr(gpaw_scf, "AGAIN_S", 0.1)
+    began = time.process_time()
+
+    def stubborn() -> None:
+        with pytest.raises(CpuLimitReached):
+            spend(5)
+        spend(5)
+
+    with pytest.raises(CpuLimitReached), cpu_limit(0.1):
+        stubborn()
+    assert 0.15 < time.process_time() - began < 2
+
+
+def test_outside_the_main_thread_there_is_no_limit():
+    done = []
+
+    def work() -> None:
+        with cpu_limit(0.05):
+            spend(0.2)
+        done.append(armed())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [armed()]
+
+
+@needs_gpaw
+def test_an_scf_stops_at_its_limit():
+    with pytest.raises(CpuLimitReached), cpu_limit(0.2):
+        scf_density(HYDRIDE * (2, 2, 2), QUICK)
