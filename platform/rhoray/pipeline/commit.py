@@ -11,7 +11,7 @@ from rhoray.core.errors import DatasetError, InputRefused
 from rhoray.core.storage import exists, find, is_prefix, join, name_of, normalise, remove, remove_leftovers
 from rhoray.pipeline.sharded import SHARD_NAME, ShardTask
 from rhoray.sources.items import Item, Source, refuse_repeated
-from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
+from rhoray.store.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from rhoray.store.schema import MANIFEST_SCHEMA
 from rhoray.store.shards import Row
 
@@ -83,7 +83,19 @@ def in_order(rows: list[Row], items: tuple[Item, ...]) -> pd.DataFrame:
     return table.reindex(columns=MANIFEST_SCHEMA.names)
 
 
-def check_complete(manifest: Manifest, *, overwrite: bool) -> None:
+def commit(manifest: Manifest, *, overwrite: bool) -> None:
+    """Write the manifest, which makes the dataset, and tidy up after this run and earlier ones.
+
+    Raises:
+        DatasetError: a shard is gone, or another job has committed another dataset.
+    """
+    _check_complete(manifest, overwrite=overwrite)
+    write_manifest(manifest)
+    _remove_orphans(manifest)
+    _warn_of(manifest)
+
+
+def _check_complete(manifest: Manifest, *, overwrite: bool) -> None:
     """Check, just before a commit, that nobody else has changed the place meanwhile.
 
     Raises:
@@ -101,7 +113,7 @@ def check_complete(manifest: Manifest, *, overwrite: bool) -> None:
             raise DatasetError(f"{manifest.uri} has labels {lost}, this run has none; give --labels, or --overwrite")
 
 
-def remove_orphans(manifest: Manifest) -> None:
+def _remove_orphans(manifest: Manifest) -> None:
     """Delete what the committed manifest does not name: leftovers of killed runs, or a replaced dataset's shards."""
     others = "|".join(re.escape(name) for name in (MANIFEST, UNMATCHED, SCF_TABLE))
     remove_leftovers(manifest.uri, re.compile(f"{SHARD_NAME.pattern}|{others}"))
@@ -112,7 +124,7 @@ def remove_orphans(manifest: Manifest) -> None:
             remove(stat.uri)
 
 
-def warn_of(manifest: Manifest) -> None:
+def _warn_of(manifest: Manifest) -> None:
     """Log the reasons of what was refused and what is odd, a few of each."""
     quarantined = manifest.quarantined
     for row in quarantined[:MOST_WARNINGS].itertuples():

@@ -42,11 +42,10 @@ from rhoray.pipeline.cluster import most_memory_of_a_node
 from rhoray.pipeline.commit import (
     SCF_TABLE,
     check_out,
+    commit,
     describe_items,
     in_order,
     quarantined_row,
-    remove_orphans,
-    warn_of,
     without_own_tables,
 )
 from rhoray.pipeline.progress import progress_bar
@@ -54,7 +53,7 @@ from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardTask, gathe
 from rhoray.sources.items import Item, fetch_item, list_source
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
-from rhoray.store.manifest import Manifest, write_manifest
+from rhoray.store.manifest import Manifest
 from rhoray.store.schema import DENSITY_SCHEMA, SCHEMA_VERSION
 from rhoray.store.shards import Row
 
@@ -110,11 +109,9 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     engine = Engine("compute", "crystals", memory=_memory_of_a_task(memory_needed(items, accuracy)), patience_s=NEVER)
     rows, stages = gather(_logged(_made(tasks, out, engine, config.cpu_limit)))
     table = in_order(rows, items)
-    write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
-    write_manifest(manifest)
-    remove_orphans(manifest)
-    warn_of(manifest)
+    commit(manifest, overwrite=config.overwrite)
+    write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
     counts, taken = Counter(table.status), stages.summary()
     return {
         "computed": counts["written"],

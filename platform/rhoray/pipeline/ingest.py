@@ -20,13 +20,11 @@ from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.pipeline.cluster import most_memory_of_a_node
 from rhoray.pipeline.commit import (
     UNMATCHED,
-    check_complete,
     check_out,
+    commit,
     describe_items,
     in_order,
     quarantined_row,
-    remove_orphans,
-    warn_of,
     without_own_tables,
 )
 from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
@@ -34,7 +32,7 @@ from rhoray.sources.items import Item, Source, fetch_item, is_compact, list_sour
 from rhoray.sources.labels import SPLIT, read_labels
 from rhoray.store.codec import BAND_TOLERANCE, StoreKind
 from rhoray.store.describe import describe
-from rhoray.store.manifest import MANIFEST, Manifest, write_manifest
+from rhoray.store.manifest import MANIFEST, Manifest
 from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA, SCHEMA_VERSION
 from rhoray.store.shards import Row
 
@@ -100,12 +98,9 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     table, matching = _with_labels(table, labels, source)
     counts = Counter(table.status)
     manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
-    check_complete(manifest, overwrite=config.overwrite)
-    write_manifest(manifest)
+    commit(manifest, overwrite=config.overwrite)
     if labels is not None:
         _write_unmatched(table, labels, out)
-    remove_orphans(manifest)
-    warn_of(manifest)
     return {
         "read": len(items),
         "written": counts["written"],
