@@ -17,6 +17,7 @@ from rhoray.store.shards import Row
 
 logger = logging.getLogger(__name__)
 
+REFUSED = "refused"
 UNMATCHED = "unmatched_labels.csv"
 SCF_TABLE = "scf.csv"
 MOST_WARNINGS = 20
@@ -39,7 +40,12 @@ def without_own_tables(source: Source, labels: str | None, out: str) -> tuple[It
 def describe_items(items: tuple[Item, ...]) -> list[dict[str, Any]]:
     """Return the items as plain dicts; a repeated id's refusal is part of what its shard's bytes depend on."""
     refused = refuse_repeated(items)
-    return [{**asdict(i), **({"refused": str(refused[i.uri])} if i.uri in refused else {})} for i in items]
+    return [{**asdict(i), **({REFUSED: str(refused[i.uri])} if i.uri in refused else {})} for i in items]
+
+
+def described_item(raw: dict[str, Any]) -> tuple[Item, str | None]:
+    """Return an item of `describe_items`, and why it is refused or None."""
+    return Item(**{key: value for key, value in raw.items() if key != REFUSED}), raw.get(REFUSED)
 
 
 def check_out(out: str, tasks: list[ShardTask], *, overwrite: bool) -> None:

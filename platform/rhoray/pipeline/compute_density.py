@@ -44,6 +44,7 @@ from rhoray.pipeline.commit import (
     check_out,
     commit,
     describe_items,
+    described_item,
     in_order,
     quarantined_row,
     without_own_tables,
@@ -196,11 +197,11 @@ def scf_shard(task: ShardTask, *, most_cpu_s: int = DAY_S) -> ShardContent:
     """Calculate a task's crystals, each in so many CPU seconds; refusals become rows, never exceptions."""
     content = ShardContent([], [], Stages())
     for raw in task.items:
-        item = Item(**{key: value for key, value in raw.items() if key != "refused"})
+        item, refused = described_item(raw)
         with content.stages.measure("crystal"):
             try:
-                if "refused" in raw:
-                    raise InputRefused(raw["refused"])
+                if refused:
+                    raise InputRefused(refused)
                 row, about = _calculate(item, Accuracy(**task.settings["scf"]), content.stages, most_cpu_s)
                 content.rows.append(row)
             except InputRefused as error:

@@ -23,6 +23,7 @@ from rhoray.pipeline.commit import (
     check_out,
     commit,
     describe_items,
+    described_item,
     in_order,
     quarantined_row,
     without_own_tables,
@@ -129,7 +130,7 @@ def ingest_shard(task: ShardTask) -> ShardContent:
     The next item is fetched while this one is parsed: one in advance, so that memory stays bounded.
     """
     content = ShardContent([], [], Stages())
-    items = [(Item(**{k: v for k, v in raw.items() if k != "refused"}), raw.get("refused")) for raw in task.items]
+    items = [described_item(raw) for raw in task.items]
     with ThreadPoolExecutor(1) as ahead:
         coming: Future | None = None
         for index, (item, refused) in enumerate(items):
