@@ -56,7 +56,7 @@ def curves_figure(history: list[dict[str, float]]) -> bytes:
     draw(left, "train_loss", "training loss")
     left.set(yscale="log", title="what is minimised, on training crystals")
     for name, label in (("median", "median"), ("p95", "95th percentile"), ("worst", "worst")):
-        draw(middle, f"val_density_error_{name}", label, 100)
+        draw(middle, f"val_density_error_{name}", label, 100.0)
     middle.set(yscale="log", ylabel="%", title="misplaced charge, validation crystals")
     draw(right, "learning_rate", "learning rate at the epoch's end")
     for axis in (left, middle, right):

@@ -129,6 +129,10 @@ class Plan:
         """Return the val crystals that this worker judges."""
         return range(self.rank, len(self.val), self.world)
 
+    def base(self, epoch: int) -> int:
+        """Return the place of an epoch's first crystal among all of the run; those to judge by follow train's."""
+        return epoch * (len(self.train) + len(self.val))
+
     @property
     def _windows(self) -> tuple[int, int]:
         return -(-len(self.train) // self.window), -(-len(self.val) // self.window)
@@ -140,17 +144,17 @@ class Plan:
         return range(self.epoch * per_epoch + done, self.epochs * per_epoch)
 
     def read(self, chunk: int) -> pa.Table:
-        """Return this worker's rows of a chunk in their order, with their `position`; shard by shard in memory."""
+        """Return this worker's rows of a chunk in their order, with their `place` (see `base`)."""
         epoch, index = divmod(chunk, sum(self._windows))
         train_windows = self._windows[0]
         if index < train_windows:
             order = epoch_order(self.train, seed=self.seed, epoch=epoch, window=self.window)
             span = range(index * self.window, min((index + 1) * self.window, len(order)))
             places = np.array([p for p in self._own(span) if epoch > self.epoch or p >= self.step * self.batch], int)
-            return _read(self.train, order[places], places)
+            return _read(self.train, order[places], self.base(epoch) + places)
         start = (index - train_windows) * self.window
         places = np.array([p for p in self.held_out() if start <= p < start + self.window], int)
-        return _read(self.val, places, places)
+        return _read(self.val, places, self.base(epoch) + len(self.train) + places)
 
     def _own(self, span: range) -> Iterator[int]:
         for step in range(span.start // self.batch, (span.stop - 1) // self.batch + 1):
@@ -171,11 +175,11 @@ def _read(crystals: Crystals, rows: Numbers, places: Numbers) -> pa.Table:
     ]
     tables = [table for part in parts for table in part]
     if not tables:
-        return pa.table({"position": pa.array([], pa.int64())})
+        return pa.table({"place": pa.array([], pa.int64())})
     table = pa.concat_tables(tables)
     found = {name: index for index, name in enumerate(table["material_id"].to_pylist())}
     wanted = [crystals.material_ids[row] for row in rows]
     if missing := [name for name in wanted if name not in found]:
         raise DatasetError(f"{missing[0]} is not in the shard that the manifest names; the dataset was changed")
     ordered = table.take([found[name] for name in wanted])
-    return ordered.append_column("position", pa.array(places, pa.int64()))
+    return ordered.append_column("place", pa.array(places, pa.int64()))

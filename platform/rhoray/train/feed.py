@@ -28,7 +28,7 @@ class Feed:
 
     Args:
         plan: what comes in which order.
-        tables: its rows, with their `position`, cut anywhere.
+        tables: its rows, with their `place`, cut anywhere.
         recipe: frame and augmentation.
         device: where frames are made.
     """
@@ -42,36 +42,39 @@ class Feed:
     def train(self, epoch: int) -> Iterator[Batch]:
         """Yield this worker's share of each step of an epoch, from the plan's step on; some may be empty."""
         first = self.plan.step if epoch == self.plan.epoch else 0
-        batches = (self._batch(self.plan.positions(step), epoch) for step in range(first, self.plan.steps))
-        return self._ahead(batches)
+        return self._ahead(self._shown(epoch, step) for step in range(first, self.plan.steps))
 
     def val(self, epoch: int) -> Iterator[Batch]:
         """Yield the crystals that this worker judges: one by one on a CPU, where batching gains nothing."""
-        del epoch
         held_out = self.plan.held_out()
+        first = self.plan.base(epoch) + len(self.plan.train)
         size = GPU_VAL_BATCH if self.device.type == "cuda" else 1
-        return self._ahead(self._batch(held_out[i : i + size]) for i in range(0, len(held_out), size))
+        return self._ahead(self._batch(held_out[i : i + size], first) for i in range(0, len(held_out), size))
 
-    def _batch(self, positions: range, epoch: int | None = None) -> Batch:
-        rows = [self._next(position) for position in positions]
-        if not rows:
-            return Batch([], torch.zeros(0, 1, *FRAME_SHAPE, device=self.device))
-        frames = frames_tensor([row_density(row) for row in rows], self.recipe.frame, self.device)
-        if self.recipe.augment and epoch is not None:
-            frames = torch.cat(
-                [self._view(frame, epoch, p) for frame, p in zip(frames.split(1), positions, strict=True)]
-            )
-        return Batch([row["material_id"] for row in rows], frames)
+    def _shown(self, epoch: int, step: int) -> Batch:
+        positions = self.plan.positions(step)
+        batch = self._batch(positions, self.plan.base(epoch))
+        if not (self.recipe.augment and positions):
+            return batch
+        frames = zip(batch.frames.split(1), positions, strict=True)
+        return Batch(batch.material_ids, torch.cat([self._view(frame, epoch, p) for frame, p in frames]))
 
     def _view(self, frame: torch.Tensor, epoch: int, position: int) -> torch.Tensor:
         random = view_of(self.recipe.seed, epoch, position)
         return augment_frames(frame, random, periodic=self.recipe.frame == "cell")
 
-    def _next(self, position: int) -> Row:
+    def _batch(self, positions: range, first: int) -> Batch:
+        rows = [self._next(first + position) for position in positions]
+        if not rows:
+            return Batch([], torch.zeros(0, 1, *FRAME_SHAPE, device=self.device))
+        frames = frames_tensor([row_density(row) for row in rows], self.recipe.frame, self.device)
+        return Batch([row["material_id"] for row in rows], frames)
+
+    def _next(self, place: int) -> Row:
         row = next(self._rows, None)
-        if row is None or row["position"] != position:
-            found = "the end" if row is None else row["position"]
-            raise DatasetError(f"expected the crystal at position {position}, found {found}")
+        if row is None or row["place"] != place:
+            found = "the end" if row is None else row["place"]
+            raise DatasetError(f"expected the crystal at place {place}, found {found}")
         return row
 
     def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:

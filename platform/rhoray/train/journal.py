@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from rhoray.core.storage import join, write_bytes
 from rhoray.train.loop import TrainState
@@ -44,12 +46,13 @@ class Journal:
         self._spoke = time.monotonic()
         self._pace = Pace()
         self._folder = tempfile.TemporaryDirectory()
-        self._events = SummaryWriter(self._folder.name)
+        # Not its SummaryWriter, whose thread writes when it likes.
+        self._events = EventsWriter(f"{self._folder.name}/events")
 
     def on_step(self, state: TrainState, loss: float) -> None:
         """Hear of a step; say now and then how far the epoch is and how long the run will take."""
         done = state.epoch * self.steps + state.step
-        self._events.add_scalar("step/train_loss", loss, done)
+        self._note("step/train_loss", loss, done)
         self._pace.count(done)
         if time.monotonic() - self._spoke > SPEAK_EVERY_S:
             self._spoke = time.monotonic()
@@ -66,7 +69,10 @@ class Journal:
             f"{100 * metrics['val_density_error_worst']:.3f} % worst; {metrics['volumes_per_second']:.1f} volumes/s"
         )
         for name, value in metrics.items():
-            self._events.add_scalar(f"epoch/{name}", value, state.epoch)
+            self._note(f"epoch/{name}", value, state.epoch)
+
+    def _note(self, name: str, value: float, step: int) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
 
     def flush(self, state: TrainState) -> None:
         """Write both files."""
@@ -77,7 +83,7 @@ class Journal:
             write_bytes(join(self.out, TENSORBOARD, path.name), path.read_bytes())
 
     def close(self) -> None:
-        """End the writer's thread."""
+        """End the writing."""
         self._events.close()
         self._folder.cleanup()
 

@@ -226,7 +226,7 @@ def run_epochs(
         metrics |= {
             "epoch": float(state.epoch),
             "train_loss": done.loss / max(1, done.volumes),
-            "learning_rate": float(state.scheduler.get_last_lr()[0]),
+            "learning_rate": float(state.optimiser.param_groups[0]["lr"]),
             "volumes_per_second": done.volumes / max(trained, 1e-9),
             "data_wait_seconds": waited,
             "epoch_seconds": trained + judged,
