@@ -83,10 +83,10 @@ def unheard(metrics, state):
 
 
 def test_two_workers_follow_the_curve_of_the_bare_loop(data, undisturbed, bucket):
-    task = autoencoder._task(read_manifest(data), f"{bucket}/runs/bare", RECIPE, 1, resume=False)
+    task = autoencoder.prepare(read_manifest(data), f"{bucket}/runs/bare", RECIPE, 1, resume=False)
     torch.manual_seed(RECIPE.seed)
     model = autoencoder.build_autoencoder(RECIPE.network)
-    autoencoder._initialise(model, RECIPE, data)
+    autoencoder.initialise(model, RECIPE, data)
     state = start_state(model, RECIPE, steps_per_epoch=task.plan.steps)
     feed = Feed(task.plan, (task.plan.read(chunk) for chunk in task.plan.chunks()), RECIPE, torch.device("cpu"))
     run_epochs(state, RECIPE, feed.train, feed.val, on_epoch=unheard)

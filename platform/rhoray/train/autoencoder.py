@@ -107,14 +107,20 @@ def train_autoencoder(
     out, data = normalise(out), normalise(data)  # a worker's folder is another one
     check_room(out, count_parameters(build_autoencoder(recipe.network)))
     manifest = read_manifest(data)
-    task = _task(manifest, out, recipe, workers, resume=resume)
+    task = prepare(manifest, out, recipe, workers, resume=resume)
     forget_others(out, task.name)
     _fit(task, workers, gpu=gpu)
     summary = _write(task, manifest)
     return {**summary, "seconds": round(time.monotonic() - started, 2), "out": out}
 
 
-def _task(manifest: Manifest, out: str, recipe: Recipe, workers: int, *, resume: bool) -> Task:
+def prepare(manifest: Manifest, out: str, recipe: Recipe, workers: int, *, resume: bool) -> Task:
+    """Return what the workers are told, and note the run at `out`.
+
+    Raises:
+        DatasetError: too few densities, or nothing to resume.
+        ResourceError: more workers than a batch has crystals.
+    """
     counts = manifest.written.split.value_counts()
     if counts.get("train", 0) < workers or counts.get("val", 0) < 1:
         raise DatasetError(
@@ -239,7 +245,7 @@ def _begin(task: Task, device: torch.device, world: int) -> TrainState:
     model = build_autoencoder(task.recipe.network).to(device)
     saved = task.checkpoints.last()
     if saved is None:
-        _initialise(model, task.recipe, task.data)
+        initialise(model, task.recipe, task.data)
         if world > 1:  # two kinds of machine may round differently
             for tensor in model.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)
@@ -255,7 +261,7 @@ def _tables(plan: Plan) -> Iterator[pa.Table]:
         yield from plan_dataset(plan).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
+def initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
     """Give a patch network its linear start; every worker computes the same from the same crystals."""
     if not isinstance(model, PatchAutoencoder):
         return
