@@ -132,8 +132,8 @@ def write_table(
         f"{args.epochs - 1} epochs that count in each of {args.rounds} rounds."
     )
     foot = (
-        "The promise: one worker at least 0.95 of the bare loop, two at least 0.9 of one. On a CPU a frame is made where "
-        "the network runs, so that its time is work and not waiting. All three follow one curve: the last losses "
+        "The promise: one worker at least 0.95 of the bare loop, two at least 0.9 of one. On a CPU a frame is made "
+        "where the network runs, so that its time is work and not waiting. All three follow one curve: the last losses "
         "differ by rounding."
     )
     columns = "| | volumes/s, median | range over epochs | time spent reading and making frames | last loss | |"

@@ -62,8 +62,8 @@ def plan_dataset(plan: Plan) -> ray.data.Dataset:
     One execution serves all epochs, so that none of them begins with a wait. Tasks run a few chunks ahead of the
     consumer and no farther: neither the number of shards nor that of epochs costs memory.
     """
-    chunks = plan.chunks()
-    dataset = ray.data.range(len(chunks), override_num_blocks=len(chunks))
+    chunks = [{"chunk": chunk} for chunk in plan.chunks()]
+    dataset = ray.data.from_items(chunks, override_num_blocks=len(chunks))
     context = dataset.context
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=2 * SHUFFLED_BYTES)
@@ -71,15 +71,16 @@ def plan_dataset(plan: Plan) -> ray.data.Dataset:
     context.execution_no_progress_timeout_s = TASK_PATIENCE_S
     return dataset.map_batches(
         _read_chunks,
-        fn_kwargs={"plan": plan, "first": chunks.start},
+        fn_kwargs={"plan": plan},
         compute=TaskPoolStrategy(size=CHUNKS_AT_ONCE),
+        num_cpus=0,  # a few per cent of one; workers may hold every CPU that is left after a node is lost
         **AS_TABLES,
     )
 
 
-def _read_chunks(batch: pa.Table, plan: Plan, first: int) -> Iterator[pa.Table]:
-    for chunk in batch["id"].to_pylist():
-        if (table := plan.read(first + chunk)).num_rows:
+def _read_chunks(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
+    for chunk in batch["chunk"].to_pylist():
+        if (table := plan.read(chunk)).num_rows:
             yield table
 
 
