@@ -98,7 +98,7 @@ def main() -> None:
         f"another epoch was finished, by {left} worker{'s' * (left > 1)}."
     )
     columns = (
-        "| epoch | train loss, undisturbed | with a node lost | val density error, undisturbed | with a node lost |"
+        "| epoch | train loss, undisturbed | a node lost | val density error, undisturbed | a node lost |"
     )
     lines = [head, "", columns, "| --- | --- | --- | --- | --- |", *rows, ""]
     write_result("train-elastic", "A lost node", "\n".join(lines), ("ray", "torch"))
