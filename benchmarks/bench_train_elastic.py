@@ -97,9 +97,7 @@ def main() -> None:
         f"Two workers on three nodes of one CPU; a worker's node killed after the first epoch. {seconds:.0f} s later "
         f"another epoch was finished, by {left} worker{'s' * (left > 1)}."
     )
-    columns = (
-        "| epoch | train loss, undisturbed | a node lost | val density error, undisturbed | a node lost |"
-    )
+    columns = "| epoch | train loss, undisturbed | a node lost | val density error, undisturbed | a node lost |"
     lines = [head, "", columns, "| --- | --- | --- | --- | --- |", *rows, ""]
     write_result("train-elastic", "A lost node", "\n".join(lines), ("ray", "torch"))
 
