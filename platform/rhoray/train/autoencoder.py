@@ -21,7 +21,7 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 import rhoray
-from rhoray.core.errors import DatasetError, ResourceError, RhoRayError, RunError
+from rhoray.core.errors import DatasetError, ResourceError, RunError
 from rhoray.core.storage import exists, join, normalise, open_filesystem, read_bytes, write_bytes
 from rhoray.evaluate.plots import curves_figure, reconstruction_figure
 from rhoray.models.autoencoder import (
@@ -42,11 +42,11 @@ from rhoray.store.shards import read_shard, row_density
 from rhoray.train.checkpoints import Checkpoints, check_room, checkpoints_of, forget_others
 from rhoray.train.feed import Feed
 from rhoray.train.journal import SCORE, Journal, say
-from rhoray.train.loop import Host, TrainState, run_epochs, start_state
+from rhoray.train.loop import Diverged, Host, TrainState, run_epochs, start_state
 from rhoray.train.recipes import Recipe
 
 RUN = "run.json"
-MOST_FAILURES = 10
+MOST_FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _reason(error: ray.train.TrainingFailedError) -> str:
     """Return the last line of what went wrong first."""
     failures = list(getattr(error, "worker_failures", {}).values())
     lines = str(failures[0] if failures else error).strip().splitlines()
-    return f"training failed {MOST_FAILURES + 1} times, last: {lines[-1] if lines else error!r}"
+    return f"training failed {MOST_FAILURES + 1} times; the last time: {lines[-1] if lines else error!r}"
 
 
 def _train_worker(config: dict[str, Any]) -> str | None:
@@ -203,7 +203,7 @@ def _train_worker(config: dict[str, Any]) -> str | None:
     hush_workers()
     try:
         _train(config["task"])
-    except RhoRayError as error:
+    except Diverged as error:  # whatever only one worker meets must end it, or the others wait for it
         return str(error)
     return None
 
@@ -215,6 +215,8 @@ def _train(task: Task) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(max(1, _cores() // context.get_local_world_size()))
+    else:
+        torch.cuda.set_device(device)  # objects that workers exchange travel by way of the current one
     say(f"worker {rank + 1} of {world} on {device}, {torch.get_num_threads()} threads")
     state = _begin(task, device, world)
     plan = replace(task.plan, rank=rank, world=world, epoch=state.epoch, step=state.step)

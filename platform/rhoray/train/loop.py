@@ -24,6 +24,12 @@ from rhoray.models.losses import density_error, electron_error
 from rhoray.train.recipes import Recipe
 
 
+class Diverged(RhoRayError):
+    """Loss or gradient is no longer finite. All workers raise it together, and trying again would not help."""
+
+    code = "diverged"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Frames of some crystals, (b, 1, 128, 128, 128) in electrons per cubic Angstrom, and whose they are.
@@ -213,7 +219,7 @@ def run_epochs(
         host: the other workers, and what listens and keeps.
 
     Raises:
-        RhoRayError: loss or gradient is no longer finite; names the batch. All workers raise it together.
+        Diverged: loss or gradient is no longer finite; names the batch.
     """
     while state.epoch < recipe.epochs:
         _train_epoch(state, recipe, train(state.epoch), host)
@@ -296,7 +302,7 @@ def _stop(state: TrainState, batch: Batch, own: Tensor, loss: float, host: Host)
     broken = host.gather([i for i, fine in zip(batch.material_ids, finite, strict=True) if not fine])
     everyone = host.gather(list(batch.material_ids))
     what = f"loss is {loss}" if broken else "gradient is not finite"
-    raise RhoRayError(f"{what} in epoch {state.epoch + 1} at {broken or everyone} (step {state.step + 1})")
+    raise Diverged(f"{what} in epoch {state.epoch + 1} at {broken or everyone} (step {state.step + 1})")
 
 
 def losses(forward: nn.Module, recipe: Recipe, frames: Float[Tensor, "b 1 128 128 128"]) -> Float[Tensor, " b"]:
