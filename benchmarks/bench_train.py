@@ -1,6 +1,6 @@
 """What Ray costs training: volumes a second of the bare loop, of one Ray Train worker and of two, from the same shards.
 
-All three run the default recipe on crystals of the packaged sample, read from shards on disk in the same order. The
+All three run one recipe on crystals of the packaged sample, read from shards on disk in the same order. The
 bare loop reads them itself; the others get them through Ray Data. Each starts in a process of its own; runs take
 turns. The first epoch, in which workers warm up, does not count, and neither does validation.
 """
@@ -27,14 +27,14 @@ from rhoray.store.manifest import Manifest, read_manifest, write_manifest
 from rhoray.train import autoencoder
 from rhoray.train.feed import Feed
 from rhoray.train.loop import run_epochs, start_state
-from rhoray.train.recipes import Recipe, get_recipe
+from rhoray.train.recipes import DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
 
 RUNS = ("bare", "one", "two")
 WORKERS = {"one": 1, "two": 2}
 NAMES = {
     "bare": "bare loop, {threads} threads",
     "one": "one Ray Train worker, {threads} threads",
-    "two": "two Ray Train workers, {half} thread each",
+    "two": "two Ray Train workers, {half} each",
 }
 
 
@@ -46,11 +46,6 @@ def write_data(uri: str, train: int) -> None:
     chosen = [rows[rows.split == split].head(count) for split, count in (("train", train), ("val", 8))]
     kept = rows[rows.material_id.isin({i for part in chosen for i in part.material_id})]
     write_manifest(Manifest(normalise(uri), kept.reset_index(drop=True), source.card))
-
-
-def recipe_of(epochs: int) -> Recipe:
-    """Return the default recipe, for so many epochs."""
-    return get_recipe("patch", epochs=epochs)
 
 
 def bare(data: str, out: str, recipe: Recipe) -> list[dict[str, float]]:
@@ -74,9 +69,8 @@ def on_ray(data: str, out: str, recipe: Recipe, workers: int) -> list[dict[str, 
     return [json.loads(line) for line in read_bytes(f"{out}/metrics.jsonl").splitlines()]
 
 
-def child(run: str, data: str, out: str, epochs: int) -> None:
+def child(run: str, data: str, out: str, recipe: Recipe) -> None:
     """Do one run and leave its history in a file."""
-    recipe = recipe_of(epochs)
     history = bare(data, out, recipe) if run == "bare" else on_ray(data, out, recipe, WORKERS[run])
     Path(f"{out}.json").write_text(json.dumps(history))
 
@@ -86,11 +80,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=int, default=96, help="crystals an epoch")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(*args.child, args.epochs)
+        child(*args.child, get_recipe(args.recipe, epochs=args.epochs))
         return
     rates: dict[str, list[float]] = {run: [] for run in RUNS}
     waits: dict[str, list[float]] = {run: [] for run in RUNS}
@@ -102,7 +97,8 @@ def main() -> None:
             for run in RUNS:
                 out = f"{folder}/{run}-{turn}"
                 started = time.perf_counter()
-                command = [sys.executable, __file__, "--epochs", str(args.epochs), "--child", run, data, out]
+                command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
+                command += ["--child", run, data, out]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 history = json.loads(Path(f"{out}.json").read_text())[1:]
                 rates[run] += [epoch["volumes_per_second"] for epoch in history]
@@ -128,7 +124,7 @@ def write_table(
         for run in RUNS
     ]
     head = (
-        f"Recipe `patch`, batch {recipe_of(1).batch_size}, {args.train} crystals an epoch, "
+        f"Recipe `{args.recipe}`, batch {get_recipe(args.recipe).batch_size}, {args.train} crystals an epoch, "
         f"{args.epochs - 1} epochs that count in each of {args.rounds} rounds."
     )
     foot = (
@@ -138,7 +134,7 @@ def write_table(
     )
     columns = "| | volumes/s, median | range over epochs | time spent reading and making frames | last loss | |"
     body = "\n".join([head, "", columns, "| --- | --- | --- | --- | --- | --- |", *rows, "", foot, ""])
-    write_result("train", "What Ray costs training", body, ("ray", "torch", "numpy", "pyarrow"))
+    write_result(f"train-{args.recipe}", "What Ray costs training", body, ("ray", "torch", "numpy", "pyarrow"))
 
 
 if __name__ == "__main__":
