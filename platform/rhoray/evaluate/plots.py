@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 DPI = 120
 
@@ -46,7 +47,7 @@ def curves_figure(history: list[dict[str, float]]) -> bytes:
     Args:
         history: with `epoch`, `train_loss`, `learning_rate` and the metrics of `train.loop.evaluate`.
     """
-    figure = Figure(figsize=(11, 3.4))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     epochs = [metrics["epoch"] for metrics in history]
 
@@ -54,13 +55,14 @@ def curves_figure(history: list[dict[str, float]]) -> bytes:
         axis.plot(epochs, [scale * metrics[name] for metrics in history], marker=".", label=label)
 
     draw(left, "train_loss", "training loss")
-    left.set(yscale="log", title="what is minimised, on training crystals")
+    left.set(yscale="log", title="loss, training crystals")
     for name, label in (("median", "median"), ("p95", "95th percentile"), ("worst", "worst")):
         draw(middle, f"val_density_error_{name}", label, 100.0)
     middle.set(yscale="log", ylabel="%", title="misplaced charge, validation crystals")
     draw(right, "learning_rate", "learning rate at the epoch's end")
     for axis in (left, middle, right):
         axis.set(xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(visible=True, which="both", alpha=0.3)
         axis.legend(fontsize=8)
     return _png(figure)
