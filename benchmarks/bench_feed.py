@@ -1,7 +1,7 @@
 """Does feeding ever starve training? Frames a second from each kind of storage beside what training consumes.
 
 Every source goes through Ray Data to one consumer, which ends with a float32 tensor of 128^3 frames in its hands; the
-compact and grid stores through `rhoray.pipeline.batches`, the float32 grids as one .npy an object, as anybody would
+compact and grid stores as training workers read them, the float32 grids as one .npy an object, as anybody would
 keep them. Training is the bare loop of the default recipe with its frames already in memory. Same cores for all.
 """
 
@@ -24,12 +24,14 @@ from rhoray.density.frames import to_frame
 from rhoray.local.object_store import object_store
 from rhoray.models.autoencoder import build_autoencoder
 from rhoray.models.frames import frames_tensor
-from rhoray.pipeline import batches
+from rhoray.pipeline.batches import plan_dataset
 from rhoray.pipeline.cluster import connect
 from rhoray.pipeline.ingest import IngestConfig, ingest
+from rhoray.pipeline.order import Crystals, Plan, crystals_of, window_rows
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
+from rhoray.train.feed import Feed
 from rhoray.train.loop import Batch, run_epochs, start_state
 from rhoray.train.recipes import get_recipe
 
@@ -38,18 +40,19 @@ BATCH = 8
 Frames = Iterator[torch.Tensor]
 
 
-def from_store(uri: str, *, cached: bool) -> Callable[[], Frames]:
-    """Return a function that reads one epoch of a dataset, all splits of it."""
-    batches.CACHED_BYTES = 2**40 if cached else 0
+def from_store(uri: str) -> Callable[[], Frames]:
+    """Return a function that reads one epoch of a dataset, all splits of it, as a training worker does."""
     manifest = read_manifest(uri)
     manifest.rows["split"] = "train"
-    dataset = batches.density_dataset(manifest, "train", seed=0)
+    train = crystals_of(manifest, "train")
+    plan = Plan(
+        train=train, val=Crystals([], train.shard[:0], []), seed=0, epochs=1, batch=BATCH, window=window_rows(manifest)
+    )
 
     def epoch() -> Frames:
-        tables = dataset.iter_batches(
-            batch_size=BATCH, batch_format="pyarrow", local_shuffle_buffer_size=batches.shuffled_rows(manifest)
-        )
-        return (frames for _, frames in batches.frames_of(tables, "cell"))
+        tables = plan_dataset(plan).iter_batches(batch_size=None, batch_format="pyarrow")
+        feed = Feed(plan, tables, get_recipe("patch"), torch.device("cpu"))
+        return (batch.frames for batch in feed.train(0))
 
     return epoch
 
@@ -118,9 +121,8 @@ def main() -> None:
                 write_arrays(base, args.count)
             trained = [consumption(6)]
             sources = {
-                "compact shards, S3, read anew each epoch": from_store(f"{s3}/compact", cached=False),
-                "compact shards, S3, kept in Ray's object store": from_store(f"{s3}/compact", cached=True),
-                "grid shards (float16), S3": from_store(f"{s3}/grid", cached=False),
+                "compact shards, S3": from_store(f"{s3}/compact"),
+                "grid shards (float16), S3": from_store(f"{s3}/grid"),
                 "float32 .npy, local disk": from_arrays(f"{folder}/npy"),
                 "float32 .npy, S3": from_arrays(f"{s3}/npy"),
             }

@@ -1,14 +1,14 @@
-"""Reading back on Ray: either store, grouped splits, mixed order, and the frames that a consumer makes."""
+"""Reading back on Ray: either store, grouped splits, planned order, and the frames that a consumer makes."""
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from rhoray.core.errors import DatasetError
 from rhoray.density.frames import to_frame
-from rhoray.pipeline import batches
-from rhoray.pipeline.batches import density_dataset, frames_of, shuffled_rows
+from rhoray.pipeline.batches import density_dataset, frames_of, plan_dataset
 from rhoray.pipeline.ingest import IngestConfig, ingest
+from rhoray.pipeline.order import Plan, crystals_of
 from rhoray.store.manifest import Manifest, read_manifest
 
 pytestmark = pytest.mark.cluster
@@ -56,31 +56,14 @@ def test_no_group_stands_on_two_sides(pipeline, group):
     assert all(len(found) == 1 for found in sides.values())
 
 
-def order(dataset, buffer: int) -> list[str]:
-    tables = dataset.iter_batches(
-        batch_size=8, batch_format="pyarrow", local_shuffle_buffer_size=buffer, local_shuffle_seed=0
-    )
-    return [i for table in tables for i in table["material_id"].to_pylist()]
-
-
-@pytest.mark.parametrize("cached", [True, False], ids=["cached", "streamed"])
-def test_each_epoch_is_another_order_of_the_same_crystals(pipeline, cached, monkeypatch):
-    if not cached:
-        monkeypatch.setattr(batches, "CACHED_BYTES", 0)
+def test_a_plan_is_read_in_its_order_by_ray_as_without_it(pipeline):
     manifest = read_manifest(pipeline.densities)
-    dataset = density_dataset(manifest, "train", seed=3)
-    plain = manifest.written[manifest.written.split == "train"].material_id.tolist()
-    first, second = order(dataset, 64), order(dataset, 64)
-    assert sorted(first) == sorted(second) == sorted(plain)
-    assert first != second
-    place = pd.Series(range(len(plain)), plain)
-    for found in (first, second):
-        assert abs(np.corrcoef(place[found], range(len(plain)))[0, 1]) < 0.5
-
-
-def test_a_buffer_of_frames_is_no_larger_in_memory_than_one_of_compact_rows(stores):
-    assert shuffled_rows(stores["compact"]) == 2048
-    assert shuffled_rows(stores["grid"]) == 64
+    train, val = (crystals_of(manifest, split) for split in ("train", "val"))
+    plan = Plan(train=train, val=val, seed=3, epochs=3, batch=8, window=20, rank=1, world=2, epoch=1, step=5)
+    expected = pa.concat_tables([plan.read(chunk) for chunk in plan.chunks()])
+    found = pa.concat_tables(plan_dataset(plan).iter_batches(batch_size=None, batch_format="pyarrow"))
+    for column in ("place", "material_id", "values"):
+        assert found[column].to_pylist() == expected[column].to_pylist()
 
 
 def test_an_empty_split_says_so(stores):

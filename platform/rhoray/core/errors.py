@@ -73,6 +73,12 @@ class LabelError(RhoRayError):
     code: ClassVar[str] = "labels"
 
 
+class RunError(RhoRayError):
+    """A training run can't begin, go on or be kept where it was told to."""
+
+    code: ClassVar[str] = "run"
+
+
 class BundleError(RhoRayError):
     """A bundle is absent, altered, or made by an incompatible version."""
 

@@ -4,7 +4,9 @@ import io
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 DPI = 120
 
@@ -36,6 +38,33 @@ def reconstruction_figure(expected: Float[np.ndarray, "n n n"], found: Float[np.
         axis.set(title=name, xticks=[], yticks=[], xlabel="a", ylabel="b")
         figure.colorbar(image, ax=axis, label="e/A$^3$", shrink=0.85)
     figure.suptitle(f"{title}: misplaced charge {100 * error:.2f} %", y=1.04)
+    return _png(figure)
+
+
+def curves_figure(history: list[dict[str, float]]) -> bytes:
+    """Return what training and validation came to in each epoch.
+
+    Args:
+        history: with `epoch`, `train_loss`, `learning_rate` and the metrics of `train.loop.evaluate`.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    epochs = [metrics["epoch"] for metrics in history]
+
+    def draw(axis: Axes, name: str, label: str, scale: float = 1.0) -> None:
+        axis.plot(epochs, [scale * metrics[name] for metrics in history], marker=".", label=label)
+
+    draw(left, "train_loss", "training loss")
+    left.set(yscale="log", title="loss, training crystals")
+    for name, label in (("median", "median"), ("p95", "95th percentile"), ("worst", "worst")):
+        draw(middle, f"val_density_error_{name}", label, 100.0)
+    middle.set(yscale="log", ylabel="%", title="misplaced charge, validation crystals")
+    draw(right, "learning_rate", "learning rate at the epoch's end")
+    for axis in (left, middle, right):
+        axis.set(xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(visible=True, which="both", alpha=0.3)
+        axis.legend(fontsize=8)
     return _png(figure)
 
 

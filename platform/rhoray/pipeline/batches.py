@@ -1,100 +1,87 @@
-"""Reading back: a Ray Dataset of densities from either store, from which each consumer makes its own frames.
+"""Reading back: Ray Datasets of shard rows, from which each consumer makes its own frames.
 
 What travels through Ray is a density's bytes (some 10 kB in a compact store), not its 8 MB frame: frames are made
 where they are used, on a worker's CPU or GPU.
 
-    dataset = density_dataset(read_manifest("s3://bucket/densities/mine"), "train", seed=0)
-    tables = dataset.iter_batches(
-        batch_size=8, batch_format="pyarrow", local_shuffle_buffer_size=shuffled_rows(manifest))
-    for material_ids, frames in frames_of(tables, "cell", "cuda"):
+    dataset = density_dataset(read_manifest("s3://bucket/densities/mine"), "train")
+    for material_ids, frames in frames_of(dataset.iter_batches(batch_size=8, batch_format="pyarrow"), "cell", "cuda"):
         ...
+
+`density_dataset` is one pass over a split; `plan_dataset` is all that a training worker reads, in its exact order.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 import torch
 from jaxtyping import Float
-from ray.data import RandomSeedConfig
+from ray.data import ExecutionResources, TaskPoolStrategy
 from torch import Tensor
 
-from rhoray.core.errors import DatasetError
-from rhoray.core.storage import join, read_bytes
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.models.frames import frames_tensor
-from rhoray.store.manifest import Group, Manifest, splits_by
-from rhoray.store.shards import Row, row_density
+from rhoray.pipeline.cluster import TASK_PATIENCE_S
+from rhoray.pipeline.order import SHUFFLED_BYTES, Plan, crystals_of
+from rhoray.store.manifest import Group, Manifest
+from rhoray.store.shards import Row, read_row_groups, row_density
 
-# Compact datasets up to this size are kept in Ray's object store instead of being read anew each epoch.
-CACHED_BYTES = 2**30
-# What a consumer keeps to draw from: many shards' worth of a compact store, and no more memory with a grid store.
-MOST_SHUFFLED_ROWS = 2048
-SHUFFLED_BYTES = 256 * 2**20
 AS_TABLES: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+# One task fetches while the rows of the one before are consumed.
+CHUNKS_AT_ONCE = 2
 
 
-def density_dataset(
-    manifest: Manifest, split: str, *, group: Group = "formula", seed: int | None = None
-) -> ray.data.Dataset:
-    """Return the shard rows of one split.
+def density_dataset(manifest: Manifest, split: str, *, group: Group = "formula") -> ray.data.Dataset:
+    """Return the shard rows of one split, in shard order.
 
     Args:
         manifest: of densities, in a compact or a grid store.
         split: `train`, `val` or `test`.
         group: what must not stand on two sides: see `store.manifest.splits_by`.
-        seed: mix the shards anew in each epoch; in shard order without one. Rows of different shards mix in the
-            consumer's shuffle buffer (`shuffled_rows`), so that only so many are ever in memory.
 
     Raises:
         DatasetError: the split is empty, or the group is not known.
     """
-    written = manifest.written
-    chosen = written[splits_by(written, group) == split]
-    if not len(chosen):
-        raise DatasetError(f"{manifest.uri}: no densities in split {split!r}")
-    shards = [
-        {"uri": join(manifest.uri, str(shard)), "ids": ids.tolist()}
-        for shard, ids in chosen.groupby("shard", sort=True).material_id
-    ]
-    dataset = ray.data.from_items(shards, override_num_blocks=len(shards))
-    if seed is not None and not _fits_in_memory(chosen):
-        # Before reading, where a shard is only its name.
-        return dataset.randomize_block_order(seed=_each_epoch_anew(seed)).map_batches(_read_rows, **AS_TABLES)
-    dataset = dataset.map_batches(_read_rows, **AS_TABLES)
-    if not _fits_in_memory(chosen):
-        return dataset
-    dataset = dataset.materialize()
-    return dataset if seed is None else dataset.randomize_block_order(seed=_each_epoch_anew(seed))
+    crystals = crystals_of(manifest, split, group)
+    ids: list[list[str]] = [[] for _ in crystals.uris]
+    for shard, material_id in zip(crystals.shard, crystals.material_ids, strict=True):
+        ids[shard].append(material_id)
+    shards = [{"uri": uri, "ids": wanted} for uri, wanted in zip(crystals.uris, ids, strict=True)]
+    return ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(_read_shards, **AS_TABLES)
 
 
-def shuffled_rows(manifest: Manifest) -> int:
-    """Return how many rows a consumer should keep to draw from at random."""
-    mean = max(1.0, float(manifest.written.bytes_out.mean()))
-    return int(min(MOST_SHUFFLED_ROWS, max(1, SHUFFLED_BYTES // mean)))
-
-
-def _fits_in_memory(rows: pd.DataFrame) -> bool:
-    return bool(rows.bytes_out.sum() <= CACHED_BYTES)
-
-
-def _each_epoch_anew(seed: int) -> RandomSeedConfig:
-    return RandomSeedConfig(seed=seed, reseed_after_execution=True)
-
-
-def _read_rows(batch: pa.Table) -> Iterator[pa.Table]:
+def _read_shards(batch: pa.Table) -> Iterator[pa.Table]:
     for task in batch.to_pylist():
-        wanted = set(task["ids"])
-        file = pq.ParquetFile(io.BytesIO(read_bytes(task["uri"])))
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group).replace_schema_metadata(None)
-            mask = pa.array([i in wanted for i in table["material_id"].to_pylist()])
-            if (kept := table.filter(mask)).num_rows:
-                yield kept
+        yield from read_row_groups(task["uri"], set(task["ids"]))
+
+
+def plan_dataset(plan: Plan) -> ray.data.Dataset:
+    """Return everything that one training worker reads until its end, in the exact order of the plan.
+
+    One execution serves all epochs, so that none of them begins with a wait. Tasks run a few chunks ahead of the
+    consumer and no farther: neither the number of shards nor that of epochs costs memory.
+    """
+    chunks = [{"chunk": chunk} for chunk in plan.chunks()]
+    dataset = ray.data.from_items(chunks, override_num_blocks=len(chunks))
+    context = dataset.context
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=2 * SHUFFLED_BYTES)
+    # Ray takes a consumer that is busy for a stalled pipeline.
+    context.execution_no_progress_timeout_s = TASK_PATIENCE_S
+    return dataset.map_batches(
+        _read_chunks,
+        fn_kwargs={"plan": plan},
+        compute=TaskPoolStrategy(size=CHUNKS_AT_ONCE),
+        num_cpus=0,  # a few per cent of one; workers may hold every CPU that is left after a node is lost
+        **AS_TABLES,
+    )
+
+
+def _read_chunks(batch: pa.Table, plan: Plan) -> Iterator[pa.Table]:
+    for chunk in batch["chunk"].to_pylist():
+        if (table := plan.read(chunk)).num_rows:
+            yield table
 
 
 def densities_of(tables: Iterable[Any]) -> Iterator[tuple[list[str], list[ChargeDensity]]]:

@@ -98,7 +98,8 @@ def for_small_results(dataset: ray.data.Dataset, patience_s: float = TASK_PATIEN
 
 def hush_workers() -> None:
     """Keep Ray's word on every report and checkpoint out of the job's log; called in a worker."""
-    for name in ("ray.train", "ray.data"):
+    # Some of Ray's loggers bear the name of a file, below nothing but the root.
+    for name in (None, "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -4,7 +4,7 @@ A row is a plain dict with the columns of the schema; `density_row` and `row_den
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,16 @@ def read_shard(uri: str, columns: list[str] | None = None) -> Iterator[Row]:
     file = pq.ParquetFile(io.BytesIO(read_bytes(uri)))
     for batch in file.iter_batches(batch_size=ROW_GROUP, columns=columns):
         yield from batch.to_pylist()
+
+
+def read_row_groups(uri: str, wanted: Container[str]) -> Iterator[pa.Table]:
+    """Yield the wanted rows of one shard as tables, a row group in memory at a time."""
+    file = pq.ParquetFile(io.BytesIO(read_bytes(uri)))
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group).replace_schema_metadata(None)
+        mask = pa.array([i in wanted for i in table["material_id"].to_pylist()])
+        if (kept := table.filter(mask)).num_rows:
+            yield kept
 
 
 def read_card(uri: str) -> dict[str, Any]:

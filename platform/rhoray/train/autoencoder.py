@@ -1,19 +1,15 @@
-"""Train the autoencoder on Ray Train: data-parallel workers, fed by a streaming split of a Ray Dataset.
+"""Train the autoencoder on Ray Train: data-parallel workers, each reading its share of one common order by Ray Data.
 
-The run's folder holds `autoencoder.safetensors` and `.json` (the best epoch), `metrics.jsonl`, a picture, and Ray's
-own checkpoints below `ray/`. `run.json` names the run that `--resume` continues.
+The run's folder holds `autoencoder.safetensors` and `.json` (the best epoch), `metrics.jsonl`, `tensorboard/`,
+pictures, and the checkpoints. `run.json` names the run that `--resume` continues.
 """
 
 import json
-import logging
 import os
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +18,12 @@ import pyarrow.fs
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 import rhoray
-from rhoray.core.errors import DatasetError, ResourceError
+from rhoray.core.errors import DatasetError, ResourceError, RunError
 from rhoray.core.storage import exists, join, normalise, open_filesystem, read_bytes, write_bytes
-from rhoray.evaluate.plots import reconstruction_figure
+from rhoray.evaluate.plots import curves_figure, reconstruction_figure
 from rhoray.models.autoencoder import (
     Autoencoder,
     PatchAutoencoder,
@@ -38,21 +34,43 @@ from rhoray.models.autoencoder import (
 )
 from rhoray.models.encoder_files import WEIGHTS, autoencoder_files, load_autoencoder
 from rhoray.models.frames import encode_densities, frames_tensor
-from rhoray.pipeline.batches import density_dataset, frames_of, shuffled_rows
+from rhoray.pipeline.batches import plan_dataset
 from rhoray.pipeline.cluster import cpus_per_worker, hush_workers
+from rhoray.pipeline.order import Plan, crystals_of, window_rows
 from rhoray.store.manifest import Manifest, read_manifest
 from rhoray.store.shards import read_shard, row_density
-from rhoray.train.loop import Batch, TrainState, run_epochs, start_state
+from rhoray.train.checkpoints import Checkpoints, check_room, checkpoints_of, forget_others
+from rhoray.train.feed import Feed
+from rhoray.train.journal import SCORE, Journal, say
+from rhoray.train.loop import Diverged, Host, TrainState, run_epochs, start_state
 from rhoray.train.recipes import Recipe
 
-logger = logging.getLogger(__name__)
-
 RUN = "run.json"
-CHECKPOINT = "state.pt"
-SCORE = "val_density_error_median"
-MOST_FAILURES = 3
-SPEAK_EVERY_S = 10.0
-BATCH_FORMAT = "pyarrow"
+MOST_FAILURES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every worker is told.
+
+    Attributes:
+        recipe: of the run.
+        data: URI of the dataset.
+        out: URI of the run.
+        name: of the run.
+        plan: of worker 0 of 1, from the start.
+    """
+
+    recipe: Recipe
+    data: str
+    out: str
+    name: str
+    plan: Plan
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where the run keeps itself."""
+        return checkpoints_of(self.out, self.name)
 
 
 def train_autoencoder(
@@ -66,6 +84,9 @@ def train_autoencoder(
 ) -> dict[str, Any]:
     """Train on the connected Ray and write the best epoch to `out`.
 
+    A worker that is lost costs at most what was learned since the last checkpoint; where no other can replace it,
+    the rest go on with the same batches.
+
     Args:
         data: URI of a dataset of densities.
         out: URI of the run.
@@ -78,140 +99,171 @@ def train_autoencoder(
         recipe, parameters, epochs, volumes_per_second, val_density_error_median, _p95 and _worst, seconds, out.
 
     Raises:
+        RunError: `out` can't be written, or training failed: the reason.
         DatasetError: no dataset, too few densities, or nothing to resume.
         ResourceError: the cluster has no room for the workers.
     """
     started = time.monotonic()
     out, data = normalise(out), normalise(data)  # a worker's folder is another one
+    check_room(out, count_parameters(build_autoencoder(recipe.network)))
     manifest = read_manifest(data)
+    task = prepare(manifest, out, recipe, workers, resume=resume)
+    forget_others(out, task.name)
+    _fit(task, workers, gpu=gpu)
+    summary = _write(task, manifest)
+    return {**summary, "seconds": round(time.monotonic() - started, 2), "out": out}
+
+
+def prepare(manifest: Manifest, out: str, recipe: Recipe, workers: int, *, resume: bool) -> Task:
+    """Return what the workers are told, and note the run at `out`.
+
+    Raises:
+        DatasetError: too few densities, or nothing to resume.
+        ResourceError: more workers than a batch has crystals.
+    """
     counts = manifest.written.split.value_counts()
     if counts.get("train", 0) < workers or counts.get("val", 0) < 1:
         raise DatasetError(
-            f"{data}: splits {counts.to_dict()}, expected train and val crystals; "
+            f"{manifest.uri}: splits {counts.to_dict()}, expected train and val crystals; "
             "more densities, or a column `split` in the label table, give both"
         )
-    recipe = _fit_batch(recipe, int(counts["train"]), workers)
-    name = _run_name(out, recipe, resume=resume)
-    config = {
-        "recipe": recipe,
-        "data": data,
-        "workers": workers,
-        "train_count": int(counts["train"]),
-        "shuffled_rows": shuffled_rows(manifest),
-    }
-    filesystem, path = open_filesystem(join(out, "ray"))
-    result = ray.train.torch.TorchTrainer(
+    if recipe.batch_size < workers:
+        raise ResourceError(f"batches of {recipe.batch_size} can't be shared by {workers} workers")
+    plan = Plan(
+        train=crystals_of(manifest, "train"),
+        val=crystals_of(manifest, "val"),
+        seed=recipe.seed,
+        epochs=recipe.epochs,
+        batch=recipe.batch_size,
+        window=window_rows(manifest),
+    )
+    about = {"recipe": json.loads(json.dumps(asdict(recipe))), "data": manifest.uri, "crystals": plan.digest}
+    name = _resumed(out, about) if resume else _new_run(out, about)
+    return Task(recipe, manifest.uri, out, name, plan)
+
+
+def _resumed(out: str, about: dict[str, Any]) -> str:
+    try:
+        run = json.loads(read_bytes(join(out, RUN)))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{out}: no run to resume, start one without --resume") from error
+    if run["recipe"] != about["recipe"]:
+        raise DatasetError(f"{out}: that run has another recipe, expected the flags it was started with")
+    if run.get("crystals") != about["crystals"]:
+        raise DatasetError(
+            f"{out}: that run learned from other crystals ({run.get('data')}), expected the same dataset"
+        )
+    return run["name"]
+
+
+def _new_run(out: str, about: dict[str, Any]) -> str:
+    if exists(join(out, RUN)) and not exists(join(out, WEIGHTS)):
+        raise DatasetError(f"{out} holds an unfinished run: go on with --resume, or choose another --out")
+    name = f"{about['recipe']['name']}-{uuid.uuid4().hex[:8]}"
+    write_bytes(join(out, RUN), json.dumps({"name": name, **about}).encode())
+    return name
+
+
+def _fit(task: Task, workers: int, *, gpu: bool) -> None:
+    """Run the workers to the end of training, restarting them where one is lost."""
+    filesystem, path = open_filesystem(join(task.out, "ray"))
+    trainer = ray.train.torch.TorchTrainer(
         _train_worker,
-        train_loop_config=config,
+        train_loop_config={"task": task},
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=(1, workers) if workers > 1 else workers,
             use_gpu=gpu,
             resources_per_worker={"CPU": cpus_per_worker(workers), **({"GPU": 1} if gpu else {})},
         ),
         run_config=RunConfig(
-            name=name,
+            # Where to go on from is told by our own checkpoints: they count at once, in one piece.
+            name=f"{task.name}-{uuid.uuid4().hex[:8]}",
             storage_path=path,
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
             failure_config=FailureConfig(max_failures=MOST_FAILURES),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute=SCORE, checkpoint_score_order="min"
-            ),
         ),
-        datasets={
-            "train": density_dataset(manifest, "train", seed=recipe.seed),
-            "val": density_dataset(manifest, "val"),
-        },
-        dataset_config=DataConfig(datasets_to_split=["train"]),
-    ).fit()
-    best = _best_state(result)
-    summary = _summarise(recipe, best, started, out)
-    _write(out, recipe, best, manifest, summary)
-    return summary
+    )
+    try:
+        failure = trainer.fit().return_value
+    except ray.train.TrainingFailedError as error:
+        raise RunError(_reason(error)) from error
+    if failure:
+        raise RunError(failure)
 
 
-def _fit_batch(recipe: Recipe, count: int, workers: int) -> Recipe:
-    """Return the recipe with a batch that every worker can fill: on ten crystals one of eight is too many."""
-    share = min(recipe.batch_size, count) // workers
-    if share < 1:
-        raise ResourceError(f"batches of {recipe.batch_size} can't be shared by {workers} workers")
-    return replace(recipe, batch_size=share * workers)
+def _reason(error: ray.train.TrainingFailedError) -> str:
+    """Return the last line of what went wrong first."""
+    failures = list(getattr(error, "worker_failures", {}).values())
+    lines = str(failures[0] if failures else error).strip().splitlines()
+    return f"training failed {MOST_FAILURES + 1} times; the last time: {lines[-1] if lines else error!r}"
 
 
-def _run_name(out: str, recipe: Recipe, *, resume: bool) -> str:
-    """Return the run to continue, or a new one; Ray continues whatever bears the same name."""
-    if resume:
-        try:
-            run = json.loads(read_bytes(join(out, RUN)))
-        except FileNotFoundError as error:
-            raise DatasetError(f"{out}: no run to resume, start one without --resume") from error
-        if run["recipe"] != json.loads(json.dumps(asdict(recipe))):
-            raise DatasetError(f"{out}: that run has another recipe, expected the flags it was started with")
-        return run["name"]
-    if exists(join(out, RUN)) and not exists(join(out, WEIGHTS)):
-        raise DatasetError(f"{out} holds an unfinished run: go on with --resume, or choose another --out")
-    name = f"{recipe.name}-{uuid.uuid4().hex[:8]}"
-    write_bytes(join(out, RUN), json.dumps({"name": name, "recipe": asdict(recipe)}).encode())
-    return name
-
-
-def _train_worker(config: dict[str, Any]) -> None:
-    """One worker's whole life: network, data, loop, checkpoints."""
+def _train_worker(config: dict[str, Any]) -> str | None:
+    """One worker's whole life: network, data, loop, checkpoints; returns why training must not be tried again."""
     hush_workers()
-    recipe: Recipe = config["recipe"]
+    try:
+        _train(config["task"])
+    except Diverged as error:  # whatever only one worker meets must end it, or the others wait for it
+        return str(error)
+    return None
+
+
+def _train(task: Task) -> None:
+    recipe = task.recipe
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    _say(f"worker {rank + 1} of {world} on {device}, {torch.get_num_threads()} threads")
-    torch.manual_seed(recipe.seed)
-    model = build_autoencoder(recipe.network).to(device)
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        _initialise(model, recipe, config["data"])
-    forward = ray.train.torch.prepare_model(model)
-    steps = config["train_count"] // recipe.batch_size
-    state = start_state(model, recipe, steps_per_epoch=steps, forward=forward)
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            saved = torch.load(Path(folder) / CHECKPOINT, map_location=device, weights_only=True)
+        torch.set_num_threads(max(1, _cores() // context.get_local_world_size()))
+    else:
+        torch.cuda.set_device(device)  # objects that workers exchange travel by way of the current one
+    say(f"worker {rank + 1} of {world} on {device}, {torch.get_num_threads()} threads")
+    state = _begin(task, device, world)
+    plan = replace(task.plan, rank=rank, world=world, epoch=state.epoch, step=state.step)
+    feed = Feed(plan, _tables(plan), recipe, device)
+    keeper = _Keeper(task, plan.steps) if rank == 0 else None
+    if keeper and state.epoch < recipe.epochs:
+        keeper.save(state)  # what this node can't write must not wait for the first epoch to end
+
+    def on_epoch(metrics: dict[str, float], state: TrainState) -> None:
+        if keeper:
+            keeper.on_epoch(metrics, state)
+        ray.train.report(metrics)
+
+    host = Host(size=world, add_up=_add_up, gather=_gather)
+    if keeper:
+        host = replace(host, due=keeper.due, save=keeper.save, on_step=keeper.journal.on_step)
+    run_epochs(state, recipe, feed.train, feed.val, on_epoch=on_epoch, host=host)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; a scheduler may have pinned it to fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin(task: Task, device: torch.device, world: int) -> TrainState:
+    """Return the state of the last checkpoint, or the first one."""
+    torch.manual_seed(task.recipe.seed)
+    model = build_autoencoder(task.recipe.network).to(device)
+    saved = task.checkpoints.last()
+    if saved is None:
+        initialise(model, task.recipe, task.data)
+        if world > 1:  # two kinds of machine may round differently
+            for tensor in model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+    state = start_state(model, task.recipe, steps_per_epoch=task.plan.steps)
+    if saved is not None:
         state.load_checkpoint(saved)
-
-    reporter = _Reporter(rank, recipe, steps)
-
-    def train(epoch: int) -> Iterator[Batch]:
-        shard = ray.train.get_dataset_shard("train")
-        tables = shard.iter_batches(
-            batch_size=recipe.batch_size // world,
-            batch_format=BATCH_FORMAT,
-            local_shuffle_buffer_size=config["shuffled_rows"],
-            local_shuffle_seed=recipe.seed + epoch,
-            drop_last=True,
-        )
-        return reporter.follow(_batches(tables, recipe, device), epoch)
-
-    def val(epoch: int) -> Iterator[Batch]:
-        del epoch
-        shard = ray.train.get_dataset_shard("val")
-        tables = shard.iter_batches(batch_size=1, batch_format=BATCH_FORMAT)
-        own = (table for index, table in enumerate(tables) if index % world == rank)
-        return _batches(own, recipe, device)
-
-    run_epochs(state, recipe, train, val, on_epoch=reporter, gather=_gather)
+        say(f"going on from epoch {state.epoch + 1}, step {state.step} of {task.plan.steps}")
+    return state
 
 
-def _say(line: str) -> None:
-    """Speak to whoever reads the job's log; Ray forwards a worker's standard output."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+def _tables(plan: Plan) -> Iterator[pa.Table]:
+    if plan.chunks():
+        yield from plan_dataset(plan).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _batches(tables: Iterable[pa.Table], recipe: Recipe, device: torch.device) -> Iterator[Batch]:
-    for ids, frames in frames_of(tables, recipe.frame, device):
-        yield Batch(ids, frames)
-
-
-def _initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
+def initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
     """Give a patch network its linear start; every worker computes the same from the same crystals."""
     if not isinstance(model, PatchAutoencoder):
         return
@@ -232,6 +284,10 @@ def _running_sum(moments: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     yield total
 
 
+def _add_up(total: torch.Tensor) -> None:
+    torch.distributed.all_reduce(total)
+
+
 def _gather(values: list[Any]) -> list[Any]:
     """Return every worker's list, joined in rank order."""
     if not torch.distributed.is_initialized():
@@ -241,83 +297,71 @@ def _gather(values: list[Any]) -> list[Any]:
     return [value for part in everyone for value in part]
 
 
-class _Reporter:
-    """Says how far training is, and commits a checkpoint after each epoch; all from rank 0."""
+class _Keeper:
+    """Keeps what is worth keeping, on worker 0: checkpoints, the journal."""
 
-    def __init__(self, rank: int, recipe: Recipe, steps: int) -> None:
-        self.rank = rank
-        self.recipe = recipe
-        self.steps = steps
-        self.spoke = time.monotonic()
+    def __init__(self, task: Task, steps: int) -> None:
+        self.checkpoints = task.checkpoints
+        self.every_s = task.recipe.checkpoint_seconds
+        self.journal = Journal(task.out, task.recipe.epochs, steps)
+        self.saved = time.monotonic()
 
-    def follow(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
-        """Pass batches on, and say now and then how far the epoch is."""
-        for step, batch in enumerate(batches):
-            if not self.rank and time.monotonic() - self.spoke > SPEAK_EVERY_S:
-                self.spoke = time.monotonic()
-                _say(f"epoch {epoch + 1}/{self.recipe.epochs}: step {step}/{self.steps}")
-            yield batch
+    def due(self) -> bool:
+        """Return whether a crash would now cost more than one interval."""
+        return time.monotonic() - self.saved >= self.every_s
 
-    def __call__(self, metrics: dict[str, float], state: TrainState) -> None:
-        if self.rank:
-            ray.train.report(metrics)
-            return
-        _say(
-            f"epoch {state.epoch}/{self.recipe.epochs}: density error "
-            f"{100 * metrics[SCORE]:.3f} % median, {100 * metrics['val_density_error_worst']:.3f} % worst; "
-            f"{metrics['volumes_per_second']:.1f} volumes/s"
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(state.to_checkpoint(), Path(folder) / CHECKPOINT)
-            ray.train.report(
-                metrics,
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"epoch_{state.epoch:05d}",
-            )
+    def save(self, state: TrainState) -> None:
+        """Keep the state to go on from, and what the journal has to say until then."""
+        self.checkpoints.save_last(state)
+        self.saved = time.monotonic()
+        self.journal.flush(state)
+
+    def on_epoch(self, metrics: dict[str, float], state: TrainState) -> None:
+        """Keep the weights if they are the best so far, then the state that knows of them."""
+        self.journal.on_epoch(metrics, state)
+        if best_epoch(state.history) == state.epoch:
+            self.checkpoints.save_best(state)
+        self.save(state)
 
 
-def _best_state(result: ray.train.Result) -> dict[str, Any]:
-    """Return the checkpoint with the smallest validation error, and the whole history beside it."""
-    found = [(metrics[SCORE], checkpoint) for checkpoint, metrics in result.best_checkpoints or []]
-    if not found:
-        raise DatasetError("training reported no checkpoint")
-    states = []
-    for _, checkpoint in sorted(found, key=lambda pair: pair[0]):
-        with checkpoint.as_directory() as folder:
-            states.append(torch.load(Path(folder) / CHECKPOINT, map_location="cpu", weights_only=True))
-    history = max((state["history"] for state in states), key=len)
-    return {**states[0], "history": history}
+def best_epoch(history: list[dict[str, float]]) -> int:
+    """Return the number of the first epoch with the smallest validation error."""
+    return 1 + int(np.nanargmin([epoch[SCORE] for epoch in history]))
 
 
-def _summarise(recipe: Recipe, best: dict[str, Any], started: float, out: str) -> dict[str, Any]:
-    metrics = best["history"][best["epoch"] - 1]
-    rates = [epoch["volumes_per_second"] for epoch in best["history"]]
-    return {
-        "recipe": recipe.name,
-        "parameters": count_parameters(build_autoencoder(recipe.network)),
-        "epochs": len(best["history"]),
-        "best_epoch": best["epoch"],
-        "volumes_per_second": round(float(np.median(rates)), 2),
-        **{name: metrics[name] for name in metrics if name.startswith("val_")},
-        "seconds": round(time.monotonic() - started, 2),
-        "out": out,
-    }
-
-
-def _write(out: str, recipe: Recipe, best: dict[str, Any], manifest: Manifest, summary: dict[str, Any]) -> None:
+def _write(task: Task, manifest: Manifest) -> dict[str, Any]:
+    """Write the best epoch's network, and pictures of how it came about and of what it does; return the summary."""
+    recipe, out = task.recipe, task.out
+    last, best = task.checkpoints.last(), task.checkpoints.best()
+    assert last is not None
+    history = last["history"]
     model = build_autoencoder(recipe.network)
     model.load_state_dict(best["model"])
+    summary = {
+        "recipe": recipe.name,
+        "parameters": count_parameters(model),
+        "epochs": len(history),
+        "best_epoch": best["epoch"],
+        "volumes_per_second": round(float(np.median([epoch["volumes_per_second"] for epoch in history])), 2),
+        **{name: value for name, value in history[best["epoch"] - 1].items() if name.startswith("val_")},
+    }
     seen = manifest.written[manifest.written.split.isin(["train", "val"])]
     facts = {
         "recipe": asdict(recipe),
-        "metrics": {k: v for k, v in summary.items() if k not in ("seconds", "out")},
+        "metrics": summary,
         "data": manifest.uri,
         "training_formulas": sorted(set(seen.formula)),
         "code": rhoray.__version__,
     }
     files = autoencoder_files(model, recipe.network, recipe.frame, facts)
-    lines = "".join(json.dumps(epoch) + "\n" for epoch in best["history"])
-    write_bytes(join(out, "metrics.jsonl"), lines.encode())
+    write_bytes(join(out, "curves.png"), curves_figure(history))
+    write_bytes(join(out, "reconstruction.png"), _picture(files, recipe, manifest))
+    for name, content in files.items():
+        write_bytes(join(out, name), content)
+    return summary
+
+
+def _picture(files: dict[str, bytes], recipe: Recipe, manifest: Manifest) -> bytes:
     trained = load_autoencoder(files)
     held = manifest.written[manifest.written.split == "val"].iloc[0]
     row = next(r for r in read_shard(join(manifest.uri, held.shard)) if r["material_id"] == held.material_id)
@@ -326,7 +370,4 @@ def _write(out: str, recipe: Recipe, best: dict[str, Any], manifest: Manifest, s
         latent = torch.from_numpy(encode_densities(trained, [density]))
         found = trained.model.decode(latent)[0, 0].numpy()
     expected = frames_tensor([density], recipe.frame)[0, 0].numpy()
-    picture = reconstruction_figure(expected, found, f"{held.formula} ({held.material_id})")
-    write_bytes(join(out, "reconstruction.png"), picture)
-    for name, content in files.items():
-        write_bytes(join(out, name), content)
+    return reconstruction_figure(expected, found, f"{held.formula} ({held.material_id})")

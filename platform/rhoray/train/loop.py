@@ -1,19 +1,22 @@
 """The training loop: plain torch, no Ray, no files. Whoever calls it brings batches and takes reports.
 
-It runs the same alone, under DistributedDataParallel, on CPU and on GPU. What differs between those comes in as
-functions: `gather` joins a list over all workers.
+It runs the same alone and on many workers, on CPU and on GPU. What differs between those comes in as `Host`. Each
+worker computes the gradient of its share of a batch, summed over crystals; the sums are added up over the workers and
+divided by the crystals of the whole batch. One worker with a batch of eight, two with four each, and a worker that has
+nothing left of a last small batch thus take the same step, to rounding.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from rhoray.core.errors import RhoRayError
 from rhoray.models.autoencoder import Autoencoder
@@ -21,50 +24,138 @@ from rhoray.models.losses import density_error, electron_error
 from rhoray.train.recipes import Recipe
 
 
+class Diverged(RhoRayError):
+    """Loss or gradient is no longer finite. All workers raise it together, and trying again would not help."""
+
+    code = "diverged"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames of some crystals, (b, 1, 128, 128, 128) in electrons per cubic Angstrom, and whose they are."""
+    """Frames of some crystals, (b, 1, 128, 128, 128) in electrons per cubic Angstrom, and whose they are.
+
+    A worker's share of a small batch may be empty; it takes the step nevertheless.
+    """
 
     material_ids: list[str]
     frames: Float[Tensor, "b 1 128 128 128"]
 
 
+# For an epoch: every batch from `TrainState.step` on.
 Batches = Callable[[int], Iterable[Batch]]
-Gather = Callable[[list[Any]], list[Any]]
+
+
+@dataclass(slots=True)
+class Running:
+    """What an unfinished epoch has added up so far, over all workers but for the seconds."""
+
+    loss: float = 0.0
+    volumes: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
 
 
 @dataclass(slots=True)
 class TrainState:
-    """All that a checkpoint must hold to go on exactly."""
+    """All that a checkpoint must hold to go on exactly.
+
+    Attributes:
+        model: the network that learns.
+        forward: the network as training calls it: compiled, or the network itself.
+        average: the running mean of its weights, which is what counts; None where the recipe has none.
+        optimiser: of the model.
+        scheduler: of the optimiser, one step a batch.
+        epoch: finished epochs.
+        step: finished steps of the epoch that is running.
+        running: totals of those steps.
+        history: the metrics of each finished epoch.
+    """
 
     model: Autoencoder
     forward: nn.Module
+    average: AveragedModel | None
     optimiser: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
     epoch: int = 0
+    step: int = 0
+    running: Running = field(default_factory=Running)
     history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def judged(self) -> Autoencoder:
+        """The network that validation judges and that is written: the mean where there is one."""
+        return self.model if self.average is None else cast(Autoencoder, self.average.module)
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Return tensors and plain numbers only, so that it loads without unpickling code."""
         return {
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scheduler": {"last_epoch": self.scheduler.last_epoch},
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
             "epoch": self.epoch,
+            "step": self.step,
+            "running": [self.running.loss, self.running.volumes, self.running.seconds, self.running.waited],
             "history": self.history,
         }
 
     def load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.model.load_state_dict(checkpoint["model"])
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["average"])
         self.optimiser.load_state_dict(checkpoint["optimiser"])
         self.scheduler.last_epoch = checkpoint["scheduler"]["last_epoch"]
         for group, factor in zip(self.optimiser.param_groups, self.scheduler.lr_lambdas, strict=True):
             group["lr"] = group["initial_lr"] * factor(self.scheduler.last_epoch)
-        self.epoch = checkpoint["epoch"]
+        torch.set_rng_state(checkpoint["random"].cpu())
+        if len(checkpoint["random_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["random_cuda"]])
+        self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
+        self.running = Running(*checkpoint["running"])
         self.history = list(checkpoint["history"])
 
 
+def _alone(total: Tensor) -> None:
+    """A sum over one worker is what it was."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _unheard(state: TrainState, loss: float) -> None:
+    """Nobody listens."""
+
+
+def _unsaved(state: TrainState) -> None:
+    """Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the loop asks of whoever runs it; the defaults are those of one worker that keeps nothing.
+
+    Attributes:
+        size: number of workers.
+        add_up: adds a tensor up over all workers, in place.
+        gather: joins a list over all workers.
+        due: whether this worker wants a checkpoint now; when any does, all take it after the same step.
+        save: keeps a checkpoint in the middle of an epoch.
+        on_step: hears of every step and its loss.
+    """
+
+    size: int = 1
+    add_up: Callable[[Tensor], None] = _alone
+    gather: Callable[[list[Any]], list[Any]] = list
+    due: Callable[[], bool] = _never
+    save: Callable[[TrainState], None] = _unsaved
+    on_step: Callable[[TrainState, float], None] = _unheard
+
+
+ALONE = Host()
 # Called after each epoch, on every worker: reports, or saves a checkpoint.
 OnEpoch = Callable[[dict[str, float], TrainState], None]
 
@@ -75,15 +166,25 @@ def start_state(
     """Return the state before the first step.
 
     Args:
-        model: the network.
+        model: the network, its weights as training begins.
         recipe: rates and lengths.
         steps_per_epoch: for the schedule.
-        forward: the network as training must call it, wrapped for data-parallel work; default the network itself.
+        forward: the network as training must call it, for instance compiled; default the network itself.
     """
     optimiser = torch.optim.Adam(_parameter_groups(model, recipe))
     total = max(1, recipe.epochs * steps_per_epoch)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total, recipe.warmup_steps))
-    return TrainState(model, forward or model, optimiser, scheduler)
+    average = AveragedModel(model, multi_avg_fn=_mean_towards(recipe.ema_decay)) if recipe.ema_decay else None
+    return TrainState(model, forward or model, average, optimiser, scheduler)
+
+
+def _mean_towards(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    @torch.no_grad()
+    def update(means: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
+        # A short memory at first, lest a short run be judged by the weights it began with.
+        torch._foreach_lerp_(list(means), list(weights), 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return update
 
 
 def _parameter_groups(model: Autoencoder, recipe: Recipe) -> list[dict[str, Any]]:
@@ -105,72 +206,125 @@ def _rate(step: int, total: int, warmup: int) -> float:
 
 
 def run_epochs(
-    state: TrainState,
-    recipe: Recipe,
-    train: Batches,
-    val: Batches,
-    *,
-    on_epoch: OnEpoch,
-    gather: Gather = list,
+    state: TrainState, recipe: Recipe, train: Batches, val: Batches, *, on_epoch: OnEpoch, host: Host = ALONE
 ) -> None:
     """Train until `recipe.epochs`, from wherever the state is.
 
+    Args:
+        state: changes in place.
+        recipe: of the run.
+        train: this worker's share of every batch of an epoch, from the state's step on.
+        val: this worker's share of the crystals to judge by.
+        on_epoch: hears of each epoch.
+        host: the other workers, and what listens and keeps.
+
     Raises:
-        RhoRayError: the loss is no longer finite; names the batch.
+        Diverged: loss or gradient is no longer finite; names the batch.
     """
     while state.epoch < recipe.epochs:
+        _train_epoch(state, recipe, train(state.epoch), host)
         started = time.perf_counter()
-        losses, volumes, waited = _train_epoch(state, recipe, train(state.epoch))
-        trained = time.perf_counter() - started
-        metrics = evaluate(state.model, val(state.epoch), gather=gather)
-        state.epoch += 1
-        all_losses, all_volumes = gather(losses), gather([volumes])
+        metrics = evaluate(state.judged, val(state.epoch), gather=host.gather)
+        judged = time.perf_counter() - started
+        done = state.running
+        waited, trained = (max(host.gather([seconds])) for seconds in (done.waited, done.seconds))
+        state.epoch, state.step, state.running = state.epoch + 1, 0, Running()
         metrics |= {
             "epoch": float(state.epoch),
-            "train_loss": float(np.mean(all_losses)),
-            "learning_rate": float(state.scheduler.get_last_lr()[0]),
-            "volumes_per_second": float(sum(all_volumes) / trained),
-            "data_wait_seconds": float(waited),
-            "epoch_seconds": float(time.perf_counter() - started),
+            "train_loss": done.loss / max(1, done.volumes),
+            "learning_rate": float(state.optimiser.param_groups[0]["lr"]),
+            "volumes_per_second": done.volumes / max(trained, 1e-9),
+            "data_wait_seconds": waited,
+            "epoch_seconds": trained + judged,
         }
         state.history.append(metrics)
         on_epoch(metrics, state)
 
 
-def _train_epoch(state: TrainState, recipe: Recipe, batches: Iterable[Batch]) -> tuple[list[float], int, float]:
-    """Return the loss of each step, the crystals seen, and the seconds spent waiting for them."""
+def _train_epoch(state: TrainState, recipe: Recipe, batches: Iterable[Batch], host: Host) -> None:
     state.forward.train()
-    losses: list[float] = []
-    volumes, waited = 0, 0.0
     asked = time.perf_counter()
     for batch in batches:
-        waited += time.perf_counter() - asked
-        losses.append(_step(state, recipe, batch))
-        volumes += len(batch.material_ids)
+        waited = time.perf_counter() - asked
+        loss, volumes, due = _step(state, recipe, batch, host)
+        now = time.perf_counter()
+        running = state.running
+        state.running = Running(
+            running.loss + loss, running.volumes + volumes, running.seconds + now - asked, running.waited + waited
+        )
+        state.step += 1
+        host.on_step(state, loss / volumes)
+        if due:
+            host.save(state)
         asked = time.perf_counter()
-    return losses, volumes, waited
 
 
-def _step(state: TrainState, recipe: Recipe, batch: Batch) -> float:
+def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host) -> tuple[float, int, bool]:
+    """Take a step; return the batch's loss summed over crystals, their number, and whether a checkpoint is due."""
     state.optimiser.zero_grad(set_to_none=True)
-    found = state.forward(batch.frames)
-    if recipe.loss == "mse":
-        loss = nn.functional.mse_loss(found, batch.frames)
-    else:
-        loss = density_error(found, batch.frames).mean()
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise RhoRayError(f"loss is {value} in epoch {state.epoch + 1} at {batch.material_ids}")
-    loss.backward()
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
+    own = losses(state.forward, recipe, batch.frames) if batch.material_ids else batch.frames.new_zeros(0)
+    if len(own):
+        own.sum().backward()
+    facts = [float(own.detach().sum()), float(len(own)), float(host.due())]
+    parameters = [p for p in state.model.parameters() if p.requires_grad]
+    loss, count, due = _add_up(parameters, facts, host)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    torch._foreach_div_(gradients, count)
+    norm = nn.utils.clip_grad_norm_(parameters, recipe.clip_norm or math.inf)
+    if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+        _stop(state, batch, own, loss, host)
     state.optimiser.step()
     state.scheduler.step()
-    return value
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+    return loss, int(count), due > 0
+
+
+def _add_up(parameters: list[nn.Parameter], facts: list[float], host: Host) -> list[float]:
+    """Add gradients and a few numbers up over all workers, in one message; return the numbers."""
+    if host.size == 1:
+        return facts
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    parts = [p.grad.flatten() for p in parameters if p.grad is not None]
+    message = torch.cat([*parts, parts[0].new_tensor(facts)])
+    host.add_up(message)
+    sums = message.split([*(len(part) for part in parts), len(facts)])
+    for parameter, total in zip(parameters, sums, strict=False):
+        parameter.grad = total.view_as(parameter)
+    return sums[-1].tolist()
+
+
+def _stop(state: TrainState, batch: Batch, own: Tensor, loss: float, host: Host) -> None:
+    """Say whose loss it was that broke; the whole batch's where every loss is finite and only the gradient is not."""
+    finite = torch.isfinite(own).tolist()
+    broken = host.gather([i for i, fine in zip(batch.material_ids, finite, strict=True) if not fine])
+    everyone = host.gather(list(batch.material_ids))
+    what = f"loss is {loss}" if broken else "gradient is not finite"
+    raise Diverged(f"{what} in epoch {state.epoch + 1} at {broken or everyone} (step {state.step + 1})")
+
+
+def losses(forward: nn.Module, recipe: Recipe, frames: Float[Tensor, "b 1 128 128 128"]) -> Float[Tensor, " b"]:
+    """Return the loss of each crystal; the network runs in the recipe's precision, the loss in float32."""
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=_in_bfloat16(recipe, frames.device)):
+        found = forward(frames)
+    found = found.float()
+    if recipe.loss == "mse":
+        return ((found - frames) ** 2).mean(dim=(1, 2, 3, 4))
+    return density_error(found, frames)
+
+
+def _in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    if recipe.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return recipe.precision == "bfloat16"
 
 
 @torch.no_grad()
-def evaluate(model: Autoencoder, batches: Iterable[Batch], *, gather: Gather = list) -> dict[str, float]:
+def evaluate(
+    model: Autoencoder, batches: Iterable[Batch], *, gather: Callable[[list[Any]], list[Any]] = list
+) -> dict[str, float]:
     """Return reconstruction metrics over all workers' batches.
 
     Returns:
@@ -178,21 +332,22 @@ def evaluate(model: Autoencoder, batches: Iterable[Batch], *, gather: Gather = l
         val_electron_error_median, val_mse (over voxels, as the paper reports it).
     """
     model.eval()
-    errors: list[float] = []
-    electrons: list[float] = []
-    squares: list[float] = []
+    found: list[tuple[str, float, float, float]] = []
     for batch in batches:
-        found = model(batch.frames)
-        errors += density_error(found, batch.frames).tolist()
-        electrons += electron_error(found, batch.frames).tolist()
-        squares += ((found - batch.frames) ** 2).mean(dim=(1, 2, 3, 4)).tolist()
-    all_errors = np.array(gather(errors))
-    if not len(all_errors):
+        frames = model(batch.frames).float()
+        error, electrons = density_error(frames, batch.frames), electron_error(frames, batch.frames)
+        squares = ((frames - batch.frames) ** 2).mean(dim=(1, 2, 3, 4))
+        rows = torch.stack([error, electrons, squares], dim=1).tolist()
+        found += [(name, *row) for name, row in zip(batch.material_ids, rows, strict=True)]
+    # Sorted, so that a mean does not depend on who judged whom.
+    everyone = sorted(gather(found))
+    if not everyone:
         return {}
+    errors, counts, squared = np.array([row[1:] for row in everyone]).T
     return {
-        "val_density_error_median": float(np.median(all_errors)),
-        "val_density_error_p95": float(np.quantile(all_errors, 0.95)),
-        "val_density_error_worst": float(all_errors.max()),
-        "val_electron_error_median": float(np.median(gather(electrons))),
-        "val_mse": float(np.mean(gather(squares))),
+        "val_density_error_median": float(np.median(errors)),
+        "val_density_error_p95": float(np.quantile(errors, 0.95)),
+        "val_density_error_worst": float(errors.max()),
+        "val_electron_error_median": float(np.median(counts)),
+        "val_mse": float(squared.mean()),
     }

@@ -12,6 +12,7 @@ from rhoray.models.autoencoder import AutoencoderConfig
 
 FrameKind = Literal["cell", "padded", "box"]
 Loss = Literal["density_error", "mse"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,10 @@ class Recipe:
         warmup_steps: linear ramp to the peak; a cosine to 1 % of it follows. 0 keeps the rate constant.
         basis_crystals: training crystals whose patches give `patch` its linear start.
         clip_norm: largest norm of a gradient step, 0 for no limit.
+        ema_decay: of the running mean of weights that validation and the written file use; 0 for none.
+        precision: of the network's arithmetic; `auto` is bfloat16 on a GPU that has it.
+        augment: show each crystal in a random symmetry-equivalent view of its frame.
+        checkpoint_seconds: between two checkpoints within an epoch, which is what a crash can cost.
         seed: of weights and order.
     """
 
@@ -44,6 +49,10 @@ class Recipe:
     warmup_steps: int = 20
     basis_crystals: int = 32
     clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    precision: Precision = "auto"
+    augment: bool = False
+    checkpoint_seconds: float = 60.0
     seed: int = 0
 
 
@@ -64,6 +73,8 @@ def paper() -> Recipe:
         learning_rate=1e-3,
         warmup_steps=0,
         clip_norm=0.0,
+        ema_decay=0.0,
+        precision="float32",
     )
 
 
