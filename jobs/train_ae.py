@@ -16,9 +16,9 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
     p.add_argument(
         "--recipe",
-        choices=("patch", "paper"),
-        default="patch",
-        help="patch: RhoRay's own (default); paper: the network of arXiv:2605.07227",
+        choices=("zones", "patch", "paper"),
+        default="zones",
+        help="zones: RhoRay's own, for the frame cell (default); patch: for any frame; paper: that of arXiv:2605.07227",
     )
     p.add_argument("--frame", choices=("cell", "padded", "box"), help="default: the recipe's")
     p.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")

@@ -2,7 +2,8 @@
 
 Promolecular densities of a table of structures, and DFT densities of some of them.
 Both views of a compound have the split that the table gives it. A density whose compound the table does not hold goes
-to neither side. The result is a dataset like any other, for `jobs/train_ae.py --data`.
+to neither side. A network whose latent holds coarse densities whole (`zones`: 65,536 points) has nothing to learn from
+them: `--train-points` leaves those out of training, never out of validation. The result is a dataset like any other, for `jobs/train_ae.py --data`.
 """
 
 import argparse
@@ -36,6 +37,13 @@ def main() -> None:
     parser.add_argument("--structures", type=Path, required=True, help="Parquet with material_id, split and poscar")
     parser.add_argument("--densities", type=Path, required=True, help="folder of <material_id>.npz")
     parser.add_argument("--out", required=True, metavar="URI")
+    parser.add_argument(
+        "--train-points",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out training crystals on grids of up to N points",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the rows")
     args = parser.parse_args()
     table = pd.read_parquet(args.structures).set_index("material_id")
@@ -45,6 +53,8 @@ def main() -> None:
     written: list[Row] = []
     shard: list[Row] = []
     for row, about in _described([str(i) for i in order], table, args.densities):
+        if about["split"] == "train" and np.prod(row["grid"]) <= args.train_points:
+            continue
         name = f"part-{len(written) // ROWS_PER_SHARD:03d}.parquet"
         shard.append(row)
         written.append({**about, "source": about["material_id"], "shard": name, "bytes_in": 0})
