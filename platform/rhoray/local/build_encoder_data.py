@@ -2,8 +2,7 @@
 
 Promolecular densities of a table of structures, and DFT densities of some of them.
 Both views of a compound have the split that the table gives it. A density whose compound the table does not hold goes
-to neither side. A network whose latent holds coarse densities whole (`zones`: 65,536 points) has nothing to learn from
-them: `--train-points` leaves those out of training, never out of validation. The result is a dataset like any other, for `jobs/train_ae.py --data`.
+to neither side. The result is a dataset like any other, for `jobs/train_ae.py --data`.
 """
 
 import argparse
@@ -29,6 +28,10 @@ from rhoray.store.shards import Row, write_shard
 
 ROWS_PER_SHARD = 256
 DFT_SUFFIX = "-dft"  # a compound's second view needs an id of its own
+
+
+# A network whose latent holds coarse densities whole (`zones`: 65,536 points) has nothing to learn from them:
+# --train-points leaves those out of training, never out of validation.
 
 
 def main() -> None:

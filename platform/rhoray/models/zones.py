@@ -220,19 +220,20 @@ def best_metric(spectrum: Spectrum) -> Metric:
     Where nearly nothing is left out with all axes equal, that is it: the choice must not hang on rounding.
     """
     plain, read = metrics_of(spectrum)
-    held = [_power(take_bands(spectrum, zones_of(metric, BANDS))) for metric in (plain, read)]
-    total = _power_of_all(spectrum)
-    better = (held[1] > held[0]) & (total - held[0] > NEGLIGIBLE * total)
+    # In double precision, and before any transform: what rounding moves would look like waves left out.
+    power = torch.view_as_real(spectrum.detach()).double().square().sum(-1).flatten(1)
+    held = [_power_of(power, zones_of(metric, BANDS)) for metric in (plain, read)]
+    by_plane = power.unflatten(1, (FRAME * FRAME, HALF)).sum(1)
+    total = 2 * by_plane.sum(1) - by_plane[:, 0] - by_plane[:, -1]  # the half that rfftn leaves out
+    left_out = total - power[:, 0] - held[0]
+    better = (held[1] > held[0]) & (left_out > NEGLIGIBLE * total)
     return torch.where(better[:, None], read, plain)
 
 
-def _power(bands: Bands) -> Float[Tensor, " b"]:
-    return bands.detach().double().square().sum(dim=(1, 2, 3, 4)) / CLASSES
-
-
-def _power_of_all(spectrum: Spectrum) -> Float[Tensor, " b"]:
-    power = torch.view_as_real(spectrum.detach()).square().sum(dim=(1, 2, 4), dtype=torch.float64)
-    return 2 * power.sum(1) - power[:, 0] - power[:, -1]  # the half that rfftn leaves out
+def _power_of(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
+    """Return the power of all waves in some bands but the mean."""
+    found = 2 * power.gather(1, zones.place.flatten(1)).unflatten(1, zones.place.shape[1:])
+    return found[:, :, OWN:].sum(dim=(1, 2)) + found[:, : zones.bands // 2, :OWN].sum(dim=(1, 2))
 
 
 # The numbers that hold the header: the free one of class 0, and the last wave of three classes that have none.
