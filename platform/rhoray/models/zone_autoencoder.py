@@ -41,7 +41,7 @@ class ZoneCorrector(nn.Module):
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, bands: Bands, metric: Metric) -> Bands:
+    def forward(self, bands: Bands, metric: Metric) -> Float[Tensor, "b wanted 16 16 16"]:
         """Return one grid for each wanted band."""
         shape = (metric.to(bands.dtype) / METRIC_STEPS)[:, :, None, None, None].expand(-1, -1, *bands.shape[2:])
         return self.last(self.layers(torch.cat([bands, shape.asinh()], dim=1)))

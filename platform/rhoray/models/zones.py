@@ -195,10 +195,7 @@ def put_bands(bands: Bands, zones: Zones) -> Spectrum:
     own = grids[:, :, layout.chosen[:OWN]].real
     values = torch.cat([_join(own, zones.bands), grids[:, :, layout.chosen[OWN:]]], dim=2)
     values = torch.where(zones.conjugate, values.conj(), values).flatten(1)
-    index, mirror = zones.place.clone(), zones.mirror.clone()
-    index[:, zones.bands // 2 :, :OWN] = NOWHERE
-    mirror[:, zones.bands // 2 :, :OWN] = NOWHERE
-    places = torch.cat([index.flatten(1), mirror.flatten(1)], dim=1)
+    places = _stored(zones)
     parts = torch.view_as_real(torch.cat([values, values.conj()], dim=1))
     flat = parts.new_zeros(b, NOWHERE + 1, 2).scatter(1, places[..., None].expand(-1, -1, 2), parts)
     mean = torch.stack([own[:, 0, 0], torch.zeros_like(own[:, 0, 0])], dim=-1)
@@ -221,19 +218,26 @@ def best_metric(spectrum: Spectrum) -> Metric:
     """
     plain, read = metrics_of(spectrum)
     # In double precision, and before any transform: what rounding moves would look like waves left out.
-    power = torch.view_as_real(spectrum.detach()).double().square().sum(-1).flatten(1)
-    held = [_power_of(power, zones_of(metric, BANDS)) for metric in (plain, read)]
-    by_plane = power.unflatten(1, (FRAME * FRAME, HALF)).sum(1)
-    total = 2 * by_plane.sum(1) - by_plane[:, 0] - by_plane[:, -1]  # the half that rfftn leaves out
-    left_out = total - power[:, 0] - held[0]
-    better = (held[1] > held[0]) & (left_out > NEGLIGIBLE * total)
+    power = torch.view_as_real(spectrum.detach()).double().square().sum(-1)
+    power[..., 1:-1] *= 2  # the half that rfftn leaves out
+    power = power.flatten(1)
+    power[:, 0] = 0
+    left_out = [_power_left_out(power, zones_of(metric, BANDS)) for metric in (plain, read)]
+    better = (left_out[1] < left_out[0]) & (left_out[0] > NEGLIGIBLE * power.sum(1))
     return torch.where(better[:, None], read, plain)
 
 
-def _power_of(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
-    """Return the power of all waves in some bands but the mean."""
-    found = 2 * power.gather(1, zones.place.flatten(1)).unflatten(1, zones.place.shape[1:])
-    return found[:, :, OWN:].sum(dim=(1, 2)) + found[:, : zones.bands // 2, :OWN].sum(dim=(1, 2))
+def _power_left_out(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
+    places = _stored(zones)
+    return torch.nn.functional.pad(power, (0, 1)).scatter(1, places, 0.0)[:, :NOWHERE].sum(1)
+
+
+def _stored(zones: Zones) -> Int[Tensor, "b places"]:
+    """Return the places of all waves of some bands and of their conjugates in a half spectrum."""
+    place, mirror = zones.place.clone(), zones.mirror.clone()
+    place[:, zones.bands // 2 :, :OWN] = NOWHERE  # two bands share a wave there
+    mirror[:, zones.bands // 2 :, :OWN] = NOWHERE
+    return torch.cat([place.flatten(1), mirror.flatten(1)], dim=1)
 
 
 # The numbers that hold the header: the free one of class 0, and the last wave of three classes that have none.
