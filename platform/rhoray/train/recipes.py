@@ -48,12 +48,12 @@ class Recipe:
 
 
 def zones() -> Recipe:
-    """RhoRay's own: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
+    """The most exact: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
     return Recipe(name="zones", network=AutoencoderConfig(architecture="zones"), learning_rate=1e-3)
 
 
 def patch() -> Recipe:
-    """Patches with a linear core, convolutions at 16^3; for frames whose opposite faces do not touch."""
+    """Patches with a linear core, convolutions at 16^3; for any frame, and so far of the most use to regressors."""
     return Recipe(name="patch", network=AutoencoderConfig())
 
 
@@ -73,7 +73,7 @@ def paper() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"zones": zones, "patch": patch, "paper": paper}
-DEFAULT_RECIPE = "zones"
+DEFAULT_RECIPE = "patch"
 
 
 def get_recipe(name: str, *, frame: FrameKind | None = None, epochs: int | None = None) -> Recipe:
