@@ -21,6 +21,7 @@ from rhoray.density.charge_density import ChargeDensity
 from rhoray.models.autoencoder import Autoencoder, build_autoencoder, count_parameters
 from rhoray.models.baselines import baseline_reconstructions, fit_block_pca
 from rhoray.models.frames import frames_tensor
+from rhoray.models.losses import density_error
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
 from rhoray.train.loop import Batch, run_epochs, start_state
