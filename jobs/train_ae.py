@@ -16,9 +16,9 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
     p.add_argument(
         "--recipe",
-        choices=("patch", "paper"),
+        choices=("zones", "patch", "paper"),
         default="patch",
-        help="patch: RhoRay's own (default); paper: the network of arXiv:2605.07227",
+        help="patch: for any frame (default); zones: the most exact, frame cell alone; paper: that of arXiv:2605.07227",
     )
     p.add_argument("--frame", choices=("cell", "padded", "box"), help="default: the recipe's")
     p.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")

@@ -6,6 +6,7 @@ Tensors are `b c na nb nc`: batch, channel, grid axes. Frames go in and come out
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,13 +14,17 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rhoray.core.errors import BundleError, RhoRayError
+from rhoray.models.keras_files import read_convolutions
+from rhoray.models.zone_autoencoder import ZoneCore
+
 FRAME = 128
 LATENT_SHAPE = (16, 16, 16, 16)
 LATENT_CHANNELS = 16
 PATCH = 8
 PATCH_VALUES = PATCH**3
 
-Architecture = Literal["paper", "patch"]
+Architecture = Literal["zones", "patch", "paper"]
 Padding = Literal["zeros", "circular"]
 Frames = Float[Tensor, "b 1 128 128 128"]
 Latents = Float[Tensor, "b 16 16 16 16"]
@@ -30,9 +35,9 @@ class AutoencoderConfig:
     """What rebuilds a network before its weights are loaded.
 
     Attributes:
-        architecture: `paper` or `patch`.
-        width: hidden channels of `patch`.
-        depth: hidden convolutions of each half of `patch`.
+        architecture: `zones`, for frames whose opposite faces touch; `patch`, for any; or `paper`.
+        width: hidden channels of `zones` and `patch`.
+        depth: hidden convolutions of each half of `zones` and `patch`.
         periodic: whether opposite faces of the frame touch (circular padding).
     """
 
@@ -64,7 +69,9 @@ class Autoencoder(nn.Module):
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
     """Return a freshly initialised network."""
-    return PaperAutoencoder() if config.architecture == "paper" else PatchAutoencoder(config)
+    if config.architecture == "paper":
+        return PaperAutoencoder()
+    return ZoneAutoencoder(config) if config.architecture == "zones" else PatchAutoencoder(config)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -102,8 +109,58 @@ class PaperAutoencoder(Autoencoder):
         return self.decoder(latents)
 
 
+def load_keras(path: str | Path) -> PaperAutoencoder | nn.Sequential:
+    """Return the paper's network with the weights of an HDF5 file that Keras 2 wrote, in evaluation mode.
+
+    Args:
+        path: of a whole model or of weights alone; models inside the model (encoder, decoder) are welcome.
+
+    Returns:
+        The network; or its encoder or decoder alone, where the file holds no more.
+
+    Raises:
+        BundleError: not such a file, or its layers are not the paper's.
+    """
+    layers = read_convolutions(path)
+    whole = PaperAutoencoder().eval()
+    for network in (whole, whole.encoder, whole.decoder):
+        own = [m for m in network.modules() if isinstance(m, nn.Conv3d)]
+        if [layer.kernel.shape for layer in layers] == [conv.weight.shape for conv in own]:
+            for layer, conv in zip(layers, own, strict=True):
+                conv.load_state_dict({"weight": layer.kernel, "bias": layer.bias})
+            return network
+    found = ", ".join(f"{layer.name} {tuple(layer.kernel.shape[2:])} {layer.channels}" for layer in layers)
+    wanted = [(m.in_channels, m.out_channels) for m in whole.modules() if isinstance(m, nn.Conv3d)]
+    raise BundleError(
+        f"{path}: convolutions {found or 'none'}, expected kernels (3, 3, 3) with channels {wanted}, "
+        "or the first or last four of these"
+    )
+
+
 def _conv_relu(inner: int, outer: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv3d(inner, outer, 3, padding=1), nn.ReLU())
+
+
+class ZoneAutoencoder(Autoencoder):
+    """16 zones of the spectrum, which most densities fit into, and convolutions that guess the 48 above.
+
+    See `rhoray.models.zones`. The electron count is kept exactly. Whatever the convolutions add is scaled by how
+    much the zones leave out, so that a density that fits comes back as it was.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        if not config.periodic:
+            raise RhoRayError("zones are of periodic frames; use `patch` where opposite faces do not touch")
+        self.core = ZoneCore(config.width, config.depth)
+
+    def encode(self, frames: Frames) -> Latents:
+        """Return the latents of frames."""
+        return self.core.encode(frames)
+
+    def decode(self, latents: Latents) -> Frames:
+        """Return the frames that latents stand for."""
+        return self.core.decode(latents)
 
 
 class PatchAutoencoder(Autoencoder):

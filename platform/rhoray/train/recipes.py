@@ -56,8 +56,13 @@ class Recipe:
     seed: int = 0
 
 
+def zones() -> Recipe:
+    """The most exact: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
+    return Recipe(name="zones", network=AutoencoderConfig(architecture="zones"), learning_rate=1e-3)
+
+
 def patch() -> Recipe:
-    """RhoRay's own: patches with a linear core, convolutions at 16^3, periodic cell frame."""
+    """Patches with a linear core, convolutions at 16^3; for any frame, and so far of the most use to regressors."""
     return Recipe(name="patch", network=AutoencoderConfig())
 
 
@@ -78,7 +83,7 @@ def paper() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"patch": patch, "paper": paper}
+RECIPES: dict[str, Callable[[], Recipe]] = {"zones": zones, "patch": patch, "paper": paper}
 DEFAULT_RECIPE = "patch"
 
 
@@ -94,6 +99,8 @@ def get_recipe(name: str, *, frame: FrameKind | None = None, epochs: int | None 
         raise RhoRayError(f"{epochs} epochs, expected at least 1")
     recipe = RECIPES[name]()
     if frame is not None:
+        if frame != "cell" and recipe.network.architecture == "zones":
+            raise RhoRayError(f"recipe zones needs the frame cell, not {frame}: use patch")
         network = replace(recipe.network, periodic=recipe.network.periodic and frame == "cell")
         recipe = replace(recipe, frame=frame, network=network)
     return recipe if epochs is None else replace(recipe, epochs=epochs)

@@ -321,7 +321,9 @@ def test_another_frame_changes_what_touches(frame, periodic):
     assert (recipe.frame, recipe.network.periodic) == (frame, periodic)
 
 
-@pytest.mark.parametrize(("name", "epochs", "reason"), [("big", None, "patch, paper"), ("patch", 0, "at least 1")])
+@pytest.mark.parametrize(
+    ("name", "epochs", "reason"), [("big", None, "zones, patch, paper"), ("zones", 0, "at least 1")]
+)
 def test_recipes_that_are_none(name, epochs, reason):
     with pytest.raises(RhoRayError, match=reason):
         get_recipe(name, epochs=epochs)

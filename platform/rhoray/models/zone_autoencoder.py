@@ -1,0 +1,84 @@
+"""The network for periodic frames: 16 zones of the spectrum as latent, convolutions that guess the zones above."""
+
+import itertools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rhoray.models.zones import (
+    BANDS,
+    FRAME,
+    METRIC_STEPS,
+    Bands,
+    Metric,
+    Spectrum,
+    best_metric,
+    put_bands,
+    read_header,
+    take_bands,
+    write_header,
+    zones_of,
+)
+
+ABOVE = 48
+METRIC_NUMBERS = 6
+TINY = 1e-12
+
+
+class ZoneCorrector(nn.Module):
+    """Convolutions from 16^3 grids to 16^3 grids, periodic; nothing comes out before training."""
+
+    def __init__(self, inner: int, width: int, outer: int, depth: int) -> None:
+        super().__init__()
+        widths = [inner + METRIC_NUMBERS, *[width] * depth]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.Conv3d(a, b, 3, padding=1, padding_mode="circular"), nn.GELU()]
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv3d(width, outer, 1)
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, bands: Bands, metric: Metric) -> Float[Tensor, "b wanted 16 16 16"]:
+        """Return one grid for each wanted band."""
+        shape = (metric.to(bands.dtype) / METRIC_STEPS)[:, :, None, None, None].expand(-1, -1, *bands.shape[2:])
+        return self.last(self.layers(torch.cat([bands, shape.asinh()], dim=1)))
+
+
+class ZoneCore(nn.Module):
+    """What `ZoneAutoencoder` computes; apart from it so that the base class stays with the other networks."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.encoder = ZoneCorrector(ABOVE, width, BANDS, depth)
+        self.decoder = ZoneCorrector(BANDS, width, ABOVE, depth)
+
+    def encode(self, frames: Float[Tensor, "b 1 128 128 128"]) -> Float[Tensor, "b 16 16 16 16"]:
+        """Return latents: the 16 zones, adjusted by what lies above them, and the header."""
+        spectrum = torch.fft.rfftn(frames[:, 0], dim=(1, 2, 3), norm="forward")
+        metric = best_metric(spectrum)
+        bands = take_bands(spectrum, zones_of(metric, BANDS + ABOVE))
+        return self.latents_of(bands, metric)
+
+    def latents_of(self, bands: Bands, metric: Metric) -> Float[Tensor, "b 16 16 16 16"]:
+        """Return latents of all the zones that the network knows."""
+        kept, above = bands[:, :BANDS], bands[:, BANDS:]
+        left_out = above.square().mean(dim=(1, 2, 3, 4)).sqrt()
+        scale = left_out[:, None, None, None, None]
+        change = scale * self.encoder(above / (scale + TINY), metric)
+        change = change - change.mean(dim=(2, 3, 4), keepdim=True)  # the first band's mean is the electron count
+        return write_header(kept + change, metric, left_out)
+
+    def decode(self, latents: Float[Tensor, "b 16 16 16 16"]) -> Float[Tensor, "b 1 128 128 128"]:
+        """Return frames: the 16 zones, and the 48 above as the network guesses them."""
+        kept, metric, left_out = read_header(latents)
+        scale = left_out[:, None, None, None, None]
+        above = scale * self.decoder((kept / (scale + TINY)).asinh(), metric)
+        spectrum = put_bands(torch.cat([kept, above], dim=1), zones_of(metric, BANDS + ABOVE))
+        return _frames_of(spectrum)
+
+
+def _frames_of(spectrum: Spectrum) -> Float[Tensor, "b 1 128 128 128"]:
+    return torch.fft.irfftn(spectrum, s=(FRAME,) * 3, dim=(1, 2, 3), norm="forward")[:, None]

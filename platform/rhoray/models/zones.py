@@ -1,0 +1,282 @@
+"""The spectrum of a periodic frame, cut into zones: bands of 16^3 numbers from the longest waves to the shortest.
+
+A wave of index k = (ka, kb, kc) on the 128^3 frame looks, on a grid of 16^3 points, like every wave whose index differs
+by multiples of 16: the residue class of k. Each of the 4,096 classes sorts its waves by length; the b-th of each
+class together are band b, the b-th Brillouin zone of the reciprocal grid's points that are 16 apart. Transformed back
+over the residues a band is a real 16^3 grid: the density's local content at such wavelengths. Band 0 is the local mean.
+Any shift of the crystal by a sixteenth of an axis shifts the bands by one point.
+
+Length is measured by a metric that belongs to the crystal, so that a cell's long axis gets as many more waves as it is
+longer. The density itself says which: its waves fade with their true length, whatever the cell's shape.
+
+A density is real: the wave at -k is the conjugate of that at k, and so is class -r of class r. Eight classes are their
+own partners; their waves' real and imaginary parts go to two bands. In class 0 the mean (the electron count) leaves one
+number free; three other classes give up their 16th band's wave. These seven numbers hold what the decoder must know
+besides the waves: the metric, and how strong the waves are that the 16 bands leave out.
+"""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+FRAME = 128
+CELLS = 16
+CLASSES = CELLS**3
+STRIDE = FRAME // CELLS
+ALIASES = STRIDE**3
+BANDS = 16
+METRIC_SCALE = 1e-3  # a metric's steps, among numbers in e/A3
+NEGLIGIBLE = 1e-11  # share of the power; its square root is that of the density
+METRIC_STEPS = 64  # to 1: a metric is whole numbers, so that lengths compare alike on every machine
+HALF = FRAME // 2 + 1
+NOWHERE = FRAME * FRAME * HALF  # where waves go that their conjugates stand for
+ROOT = 2.0**0.5
+UPPER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+Spectrum = Complex[Tensor, "b 128 128 65"]
+Metric = Int[Tensor, "b 6"]
+Bands = Float[Tensor, "b bands 16 16 16"]
+
+
+class _Layout(NamedTuple):
+    """What does not depend on a crystal: classes, one of each pair, and their waves.
+
+    Attributes:
+        waves: indices of every wave of the chosen classes, (classes, aliases, 3); 8 own partners first.
+        chosen: place of those classes on the 16^3 grid.
+        partners: place of the classes that are their conjugates.
+        forbidden: waves that no class may take, (classes, aliases): they have no partner, or stand for another.
+    """
+
+    waves: Tensor
+    chosen: Tensor
+    partners: Tensor
+    forbidden: Tensor
+
+
+OWN = 8
+
+
+@functools.cache
+def _layout(device: torch.device) -> _Layout:
+    cells = torch.tensor(list(itertools.product(range(CELLS), repeat=3)))
+    place = torch.arange(CLASSES)
+    across = (-cells) % CELLS
+    partner = (across[:, 0] * CELLS + across[:, 1]) * CELLS + across[:, 2]
+    own = place[place == partner]
+    chosen = torch.cat([own, place[place < partner]])
+    steps = torch.tensor(list(itertools.product(range(-STRIDE // 2, STRIDE // 2), repeat=3)))
+    waves = cells[chosen][:, None] + CELLS * steps
+    forbidden = (waves.abs() >= FRAME // 2).any(-1)
+    a, b, c = waves[:OWN].unbind(-1)  # of a wave and its conjugate in the same class, the first stands for both
+    forbidden[:OWN] |= (c < 0) | ((c == 0) & ((b < 0) | ((b == 0) & (a <= 0))))
+    return _Layout(*(t.to(device) for t in (waves, chosen, partner[chosen], forbidden)))
+
+
+@functools.cache
+def _products(device: torch.device) -> Tensor:
+    """Return ka ka, kb kb, kc kc, 2 ka kb, 2 ka kc, 2 kb kc of every wave, (6, classes * aliases)."""
+    waves = _layout(device).waves.double()
+    return torch.stack([(1 + (i != j)) * waves[..., i] * waves[..., j] for i, j in UPPER]).flatten(1)
+
+
+@functools.cache
+def _moment_factors(device: torch.device) -> Tensor:
+    """Return the same six products of every wave of a half spectrum, without the mean, (6, 128 * 128 * 65)."""
+    full = torch.fft.fftfreq(FRAME, 1 / FRAME, device=device)
+    a, b, c = torch.meshgrid(full, full, torch.arange(HALF, device=device, dtype=full.dtype), indexing="ij")
+    k = (a, b, c)
+    return torch.stack([k[i] * k[j] for i, j in UPPER]).flatten(1)
+
+
+def metrics_of(spectrum: Spectrum) -> list[Metric]:
+    """Return the metrics by which a crystal's waves might be sorted, in whole 1/64ths, volumes kept.
+
+    The first takes all axes as equal, which loses nothing while the density is coarse. The second is read off the
+    spectrum: in a crystal of round atoms it fades alike in all directions, so the mean of k k^T over its waves,
+    weighted by their amplitude, is the metric's inverse but for a factor.
+    """
+    strength = spectrum.detach().abs().flatten(1)
+    strength[:, 0] = 0
+    total = strength.sum(1, keepdim=True).clamp_min(torch.finfo(strength.dtype).tiny)
+    moment = _symmetric((strength @ _moment_factors(spectrum.device).T / total).double())
+    eye = torch.eye(3, dtype=moment.dtype, device=moment.device).expand_as(moment)
+    return [quantised(eye), quantised(moment)]
+
+
+def quantised(inverse: Float[Tensor, "b 3 3"]) -> Metric:
+    """Return the metric whose inverse is given, as whole numbers; a bounded one where there is none."""
+    trace = inverse.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    eye = torch.eye(3, dtype=inverse.dtype, device=inverse.device)
+    inverse = torch.where(trace > 0, inverse / trace.clamp_min(1e-30), eye) + 1e-3 * eye
+    metric = torch.linalg.inv(inverse)
+    metric = metric / torch.linalg.det(metric)[:, None, None] ** (1 / 3)
+    rows = torch.stack([metric[:, i, j] for i, j in UPPER], dim=1)
+    return (rows * METRIC_STEPS).round().long()
+
+
+def _symmetric(rows: Float[Tensor, "b 6"]) -> Float[Tensor, "b 3 3"]:
+    aa, bb, cc, ab, ac, bc = rows.unbind(1)
+    return torch.stack([aa, ab, ac, ab, bb, bc, ac, bc, cc], dim=1).unflatten(1, (3, 3))
+
+
+class Zones(NamedTuple):
+    """Where the bands of some crystals stand in their half spectra.
+
+    Attributes:
+        place: flat index of each wave, (b, bands, classes chosen); NOWHERE where a band holds none.
+        conjugate: whether the wave stored there is the conjugate of the one wanted.
+        mirror: flat index of the conjugate wave where a half spectrum stores that too, else NOWHERE.
+        bands: how many.
+    """
+
+    place: Tensor
+    conjugate: Tensor
+    mirror: Tensor
+    bands: int
+
+
+def zones_of(metric: Metric, count: int) -> Zones:
+    """Return where the first `count` bands are (an even number)."""
+    layout = _layout(metric.device)
+    length = (metric.double() @ _products(metric.device)).unflatten(1, (-1, ALIASES))
+    # Whole numbers below 2^53: exact, and the place breaks ties the same way everywhere.
+    length = length * ALIASES + torch.arange(ALIASES, device=metric.device)
+    length = length.masked_fill(layout.forbidden, torch.inf)
+    order = length.topk(count, largest=False).indices  # (b, classes, count)
+    waves = torch.take_along_dim(layout.waves[None], order[..., None], dim=2)
+    waves = waves.permute(0, 2, 1, 3)  # (b, count, classes, 3)
+    index, conjugate = _places(waves)
+    mirror, negated = _places(-waves)
+    mirror = torch.where(negated | conjugate, NOWHERE, mirror)  # only the plane kc = 0 holds both
+    return Zones(index, conjugate, mirror, count)
+
+
+def _places(waves: Int[Tensor, "*any 3"]) -> tuple[Tensor, Tensor]:
+    conjugate = waves[..., 2] < 0
+    a, b, c = torch.where(conjugate[..., None], -waves, waves).unbind(-1)
+    return ((a % FRAME) * FRAME + b % FRAME) * HALF + c, conjugate
+
+
+def take_bands(spectrum: Spectrum, zones: Zones) -> Bands:
+    """Return the bands of spectra (of `rfftn` with norm `forward`) as real 16^3 grids; class 0 without metric."""
+    b = spectrum.shape[0]
+    flat = torch.view_as_real(spectrum).flatten(1, 3)
+    index = zones.place.flatten(1)
+    values = torch.view_as_complex(flat.gather(1, index[..., None].expand(-1, -1, 2)))
+    values = values.unflatten(1, zones.place.shape[1:])
+    values = torch.where(zones.conjugate, values.conj(), values)
+    layout = _layout(spectrum.device)
+    own = _split(values[:, : zones.bands // 2 + 1, :OWN], flat[:, 0, 0], zones.bands)
+    values = torch.cat([own.to(values.dtype), values[:, :, OWN:]], dim=2)
+    grids = values.new_zeros(b, zones.bands, CLASSES)
+    grids[:, :, layout.partners] = values.conj()
+    grids[:, :, layout.chosen] = values
+    return torch.fft.ifftn(grids.unflatten(2, (CELLS,) * 3), dim=(2, 3, 4), norm="forward").real
+
+
+def _split(values: Tensor, mean: Tensor, count: int) -> Tensor:
+    """Return the real numbers of the classes that are their own partners, (b, count, 8)."""
+    parts = torch.stack([values.real, values.imag], dim=2).flatten(1, 2) * ROOT
+    others = parts[:, :count, 1:]
+    zero = torch.cat([mean[:, None], parts[:, : count - 1, 0]], dim=1)
+    return torch.cat([zero[..., None], others], dim=2)
+
+
+def put_bands(bands: Bands, zones: Zones) -> Spectrum:
+    """Invert `take_bands`: the half spectra that hold these bands and nothing else."""
+    b = bands.shape[0]
+    layout = _layout(bands.device)
+    grids = torch.fft.fftn(bands, dim=(2, 3, 4), norm="forward").flatten(2)
+    own = grids[:, :, layout.chosen[:OWN]].real
+    values = torch.cat([_join(own, zones.bands), grids[:, :, layout.chosen[OWN:]]], dim=2)
+    values = torch.where(zones.conjugate, values.conj(), values).flatten(1)
+    places = _stored(zones)
+    parts = torch.view_as_real(torch.cat([values, values.conj()], dim=1))
+    flat = parts.new_zeros(b, NOWHERE + 1, 2).scatter(1, places[..., None].expand(-1, -1, 2), parts)
+    mean = torch.stack([own[:, 0, 0], torch.zeros_like(own[:, 0, 0])], dim=-1)
+    flat = torch.cat([mean[:, None], flat[:, 1:NOWHERE]], dim=1)
+    return torch.view_as_complex(flat.unflatten(1, (FRAME, FRAME, HALF)).contiguous())
+
+
+def _join(own: Float[Tensor, "b count 8"], count: int) -> Tensor:
+    """Invert `_split`, the mean apart; the second half of the bands is empty."""
+    zero = torch.cat([own[:, 1:, 0], torch.zeros_like(own[:, :1, 0])], dim=1)
+    parts = torch.cat([zero[..., None], own[:, :, 1:]], dim=2).unflatten(1, (count // 2, 2)) / ROOT
+    pairs = torch.complex(parts[:, :, 0], parts[:, :, 1])
+    return torch.cat([pairs, torch.zeros_like(pairs)], dim=1)
+
+
+def best_metric(spectrum: Spectrum) -> Metric:
+    """Return, per crystal, the metric whose first 16 bands hold the most of the spectrum.
+
+    Where nearly nothing is left out with all axes equal, that is it: the choice must not hang on rounding.
+    """
+    plain, read = metrics_of(spectrum)
+    # In double precision, and before any transform: what rounding moves would look like waves left out.
+    power = torch.view_as_real(spectrum.detach()).double().square().sum(-1)
+    power[..., 1:-1] *= 2  # the half that rfftn leaves out
+    power = power.flatten(1)
+    power[:, 0] = 0
+    left_out = [_power_left_out(power, zones_of(metric, BANDS)) for metric in (plain, read)]
+    better = (left_out[1] < left_out[0]) & (left_out[0] > NEGLIGIBLE * power.sum(1))
+    return torch.where(better[:, None], read, plain)
+
+
+def _power_left_out(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
+    places = _stored(zones)
+    return torch.nn.functional.pad(power, (0, 1)).scatter(1, places, 0.0)[:, :NOWHERE].sum(1)
+
+
+def _stored(zones: Zones) -> Int[Tensor, "b places"]:
+    """Return the places of all waves of some bands and of their conjugates in a half spectrum."""
+    place, mirror = zones.place.clone(), zones.mirror.clone()
+    place[:, zones.bands // 2 :, :OWN] = NOWHERE  # two bands share a wave there
+    mirror[:, zones.bands // 2 :, :OWN] = NOWHERE
+    return torch.cat([place.flatten(1), mirror.flatten(1)], dim=1)
+
+
+# The numbers that hold the header: the free one of class 0, and the last wave of three classes that have none.
+HEADER_CLASSES = (0, 1, 2, 4)
+LAST = slice(BANDS - 2, BANDS)
+
+
+def write_header(bands: Bands, metric: Metric, left_out: Float[Tensor, " b"]) -> Float[Tensor, "b 16 16 16 16"]:
+    """Return latents: 16 bands, with the metric and `left_out` where waves give room to them."""
+    header = torch.cat([left_out[:, None], metric.to(bands.dtype) / METRIC_STEPS * METRIC_SCALE], dim=1)
+    found, patterns = _header_of(bands)
+    return bands + _as_bands(header - found, patterns)
+
+
+def read_header(latents: Float[Tensor, "b 16 16 16 16"]) -> tuple[Bands, Metric, Float[Tensor, " b"]]:
+    """Return the bands with nothing in the header's place, the metric, and `left_out`."""
+    header, patterns = _header_of(latents)
+    metric = (header[:, 1:].detach().double() / METRIC_SCALE * METRIC_STEPS).round().long()
+    return latents - _as_bands(header, patterns), metric, header[:, 0]
+
+
+@functools.cache
+def _patterns(device: torch.device) -> Float[Tensor, "4 16 16 16"]:
+    """Return the waves of the header's classes on the 16^3 grid: each is +1 or -1 from point to point."""
+    alternating, constant = (-1.0) ** torch.arange(CELLS), torch.ones(CELLS)
+    rows = []
+    for own in HEADER_CLASSES:
+        a, b, c = (alternating if own & bit else constant for bit in (4, 2, 1))
+        rows.append(a[:, None, None] * b[:, None] * c)
+    return torch.stack(rows).to(device)
+
+
+def _header_of(bands: Bands) -> tuple[Float[Tensor, "b 7"], Tensor]:
+    patterns = _patterns(bands.device).to(bands.dtype)
+    found = torch.einsum("bnijk,pijk->bpn", bands[:, LAST], patterns) / CLASSES
+    return torch.cat([found[:, 0, 1:], found[:, 1:].flatten(1)], dim=1), patterns
+
+
+def _as_bands(header: Float[Tensor, "b 7"], patterns: Tensor) -> Bands:
+    numbers = torch.cat([torch.zeros_like(header[:, :1]), header], dim=1).unflatten(1, (len(HEADER_CLASSES), 2))
+    last = torch.einsum("bpn,pijk->bnijk", numbers, patterns)
+    return torch.cat([last.new_zeros(len(last), BANDS - 2, *last.shape[2:]), last], dim=1)
