@@ -9,7 +9,6 @@
 A version is written before LATEST names it, and never changes.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import io
@@ -257,16 +256,10 @@ def _chosen_domain(offers: list[_Parts], chosen: dict[str, Regressor], digest: s
     domain = first.domain
     if all(_fits(regressor, digest) for regressor in first.regressors.values()):
         return domain
-    foreign = {block.name for block in get_blocks(BLOCK_NAMES) if block.needs_latent}
-    own = [i for i, label in enumerate(domain.labels) if label.split(".")[0] not in foreign]
-    if not own:
+    own = domain.without([block.name for block in get_blocks(BLOCK_NAMES) if block.needs_latent])
+    if not own.labels:
         raise BundleError("the span of the training crystals is in another encoder's latents only: tune on this one's")
-    return dataclasses.replace(
-        domain,
-        labels=tuple(domain.labels[i] for i in own),
-        lowest=tuple(domain.lowest[i] for i in own),
-        highest=tuple(domain.highest[i] for i in own),
-    )
+    return own
 
 
 def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibration) -> dict[str, Any]:
