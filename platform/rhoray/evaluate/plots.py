@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
 DPI = 120
@@ -54,4 +54,26 @@ def parity_figure(
     axis.plot(ends, ends, color="0.4", lw=1)
     axis.set(xlabel=f"reference {label} ({unit})", ylabel=f"predicted {label} ({unit})")
     axis.set_title(f"{len(expected)} crystals the model has not seen")
+    return _png(figure)
+
+
+def history_figure(label: str, unit: str, errors: Float[np.ndarray, " n"], complete: Bool[np.ndarray, " n"]) -> bytes:
+    """Return the error of each trial of a search and the best so far; trials that were stopped early are hollow."""
+    figure = Figure(figsize=(6, 3.6))
+    axis = figure.subplots()
+    number = np.arange(len(errors))
+    axis.plot(number[complete], errors[complete], "o", ms=5, label="all folds")
+    axis.plot(number[~complete], errors[~complete], "o", ms=5, mfc="none", color="0.5", label="stopped early")
+    axis.step(number, np.fmin.accumulate(np.where(complete, errors, np.nan)), where="post", label="best so far")
+    axis.set(xlabel="trial", ylabel=f"MAE of the {label} ({unit})")
+    axis.legend()
+    return _png(figure)
+
+
+def bars_figure(title: str, values: dict[str, float], label: str) -> bytes:
+    """Return horizontal bars, the first on top."""
+    figure = Figure(figsize=(6, 0.6 + 0.32 * len(values)))
+    axis = figure.subplots()
+    axis.barh(list(values)[::-1], list(values.values())[::-1])
+    axis.set(xlabel=label, title=title)
     return _png(figure)
