@@ -77,3 +77,31 @@ def bars_figure(title: str, values: dict[str, float], label: str) -> bytes:
     axis.barh(list(values)[::-1], list(values.values())[::-1])
     axis.set(xlabel=label, title=title)
     return _png(figure)
+
+
+def density_parity_figure(
+    label: str, unit: str, expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]
+) -> bytes:
+    """Return predictions against reference values, as counts where there are many."""
+    figure = Figure(figsize=(4.8, 4.2))
+    axis = figure.subplots()
+    image = axis.hexbin(expected, found, gridsize=45, bins="log", mincnt=1)
+    ends = [min(expected.min(), found.min()), max(expected.max(), found.max())]
+    axis.plot(ends, ends, color="0.4", lw=1)
+    axis.set(xlabel=f"reference {label} ({unit})", ylabel=f"predicted {label} ({unit})")
+    figure.colorbar(image, ax=axis, label="crystals")
+    return _png(figure)
+
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def curve_figure(label: str, unit: str, curves: dict[str, Curve]) -> bytes:
+    """Return error against the share of the training crystals, one line per name."""
+    figure = Figure(figsize=(5, 3.6))
+    axis = figure.subplots()
+    for name, (share, error) in curves.items():
+        axis.loglog(100 * share, error, "o-", label=name)
+    axis.set(xlabel="training crystals used (%)", ylabel=f"MAE of the {label} ({unit})")
+    axis.legend()
+    return _png(figure)
