@@ -33,7 +33,7 @@ MOST_NOISE = 0.022
 MOST_VACUUM = 0.2
 
 # Blocks whose columns another encoder would change.
-ENCODED = ("latent.",)
+ENCODED = ("latent.", "latent_volume.")
 COMPONENTS = 24
 CLIP = 8.0
 CROSS_FITS = 5

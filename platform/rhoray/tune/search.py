@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,13 @@ from rhoray.core.targets import TARGETS, Target, get_target
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import grouped_folds
 from rhoray.features.registry import get_blocks
-from rhoray.models.boosted_trees import TreeKind
+from rhoray.features.volume import VOLUME
 from rhoray.models.difficulty import Difficulty, fit_difficulty, spread_out_of_fold
 from rhoray.models.domain import fit_domain
 from rhoray.models.regressor import About, Regressor, to_model_scale
 from rhoray.pipeline.features import FeatureTable, feature_table
 from rhoray.registry.run_files import write_run
-from rhoray.tune.fitting import fit_trees
+from rhoray.tune.fitting import ModelKind, fit_model
 from rhoray.tune.progress import TrialProgress
 from rhoray.tune.report import write_report
 from rhoray.tune.rounds import Params, Trial, from_bytes, limits, propose, to_bytes
@@ -47,7 +47,7 @@ class SearchConfig:
         latents: dataset of latents, with labels.
         targets: label columns to learn.
         out: URI of the run.
-        model: lightgbm or xgboost.
+        model: lightgbm, xgboost, or attention_cnn (which sees the latent itself in place of its pooled numbers).
         features: blocks, in order.
         trials: settings to try for each target.
         resume: go on with an interrupted search at `out`.
@@ -59,7 +59,7 @@ class SearchConfig:
     latents: str
     targets: Sequence[str]
     out: str
-    model: TreeKind = "lightgbm"
+    model: ModelKind = "lightgbm"
     features: Sequence[str] = ("latent", "magpie", "density")
     trials: int = 20
     resume: bool = False
@@ -94,14 +94,15 @@ def search_regressors(config: SearchConfig) -> dict[str, Any]:
         if name in TARGETS and TARGETS[name].derived:
             raise RhoRayError(f"{name} is derived from bulk and shear modulus, not learned; learn those")
     out = normalise(config.out)
+    config = _with_volume(config)
     table = feature_table(config.latents, config.features)
     _check_labels(table.materials, config)
     found = {name: _search_target(config, table, get_target(name), out) for name in config.targets}
-    rows = _trainable(table.materials)
+    rows, plain = _trainable(table.materials), _plain(table.labels)
     domain = fit_domain(
         [s for formula in table.materials.formula[rows] for s in _elements(formula)],
-        table.labels,
-        table.values[rows],
+        [table.labels[i] for i in plain],
+        table.values[rows][:, plain],
         table.materials.density_kind[rows].tolist(),
     )
     formulas = sorted(set(table.materials.formula[rows]))
@@ -114,6 +115,20 @@ def search_regressors(config: SearchConfig) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 2),
         "out": out,
     }
+
+
+def _with_volume(config: SearchConfig) -> SearchConfig:
+    """Return the config with the blocks that its model looks at: the network needs the volume first."""
+    if config.model != "attention_cnn":
+        return config
+    others = [name for name in config.features if name not in ("latent", VOLUME)]
+    return replace(config, features=(VOLUME, *others))
+
+
+def _plain(labels: list[str]) -> list[int]:
+    """Return the columns that a person, a span or a tree can do something with."""
+    plain = [i for i, label in enumerate(labels) if not label.startswith(f"{VOLUME}.")]
+    return plain or list(range(len(labels)))
 
 
 def _elements(formula: str) -> list[str]:
@@ -200,7 +215,7 @@ def _fit(
 ) -> Regressor:
     """Fit the winner's setting to all rows; `found` are its out-of-fold predictions."""
     y = to_model_scale(task.values, log=task.log)
-    trees = fit_trees(config.model, task.features, y, {**task.fixed, **params}, config.seed)
+    trees = fit_model(config.model, task.features, y, {**task.fixed, **params}, config.seed)
     needs_latent = any(block.needs_latent for block in get_blocks(config.features))
     about = About(
         target=target.name,
@@ -222,5 +237,7 @@ def _difficulty(task: Task, found: np.ndarray, labels: list[str]) -> tuple[np.nd
     """Return out-of-fold spreads, and the model of residuals that a bundle takes along."""
     predictions = to_model_scale(found, log=task.log)
     residuals = to_model_scale(task.values, log=task.log) - predictions
-    spread = spread_out_of_fold(task.folds, task.features, predictions, residuals)
-    return spread, fit_difficulty(labels, task.features, predictions, residuals)
+    plain = _plain(labels)
+    features = task.features[:, plain]
+    spread = spread_out_of_fold(task.folds, features, predictions, residuals)
+    return spread, fit_difficulty([labels[i] for i in plain], features, predictions, residuals)

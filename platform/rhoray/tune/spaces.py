@@ -77,4 +77,19 @@ def xgboost_space() -> Space:
     )  # fmt: skip
 
 
-SPACES = {"lightgbm": lightgbm_space, "xgboost": xgboost_space}
+def attention_space() -> Space:
+    """The attention network of `models.attention_cnn`."""
+    return Space(
+        {
+            "epochs": IntDistribution(30, 90),
+            "learning_rate": _log(3e-4, 4e-3),
+            "weight_decay": _log(1e-4, 0.1),
+            "width": IntDistribution(16, 32, step=8),
+            "dropout": FloatDistribution(0.0, 0.5),
+        },
+        {"epochs": 60, "learning_rate": 1.5e-3, "weight_decay": 1e-2, "width": 24, "dropout": 0.2},
+        {},
+    )
+
+
+SPACES = {"lightgbm": lightgbm_space, "xgboost": xgboost_space, "attention_cnn": attention_space}

@@ -16,10 +16,9 @@ from rhoray.core.errors import RhoRayError
 from rhoray.core.storage import join, open_filesystem, read_bytes, write_bytes
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import Fold, fold_predictions
-from rhoray.models.boosted_trees import TreeKind
 from rhoray.models.regressor import from_model_scale, to_model_scale
 from rhoray.pipeline.cluster import hush_workers, num_cpus
-from rhoray.tune.fitting import fit_trees
+from rhoray.tune.fitting import ModelKind, fit_model
 from rhoray.tune.progress import TrialProgress
 from rhoray.tune.rounds import Params, Trial
 
@@ -34,7 +33,7 @@ OUT_OF_FOLD = "out_of_fold.npy"
 class Task:
     """One target's learning problem, as a trial needs it."""
 
-    kind: TreeKind
+    kind: ModelKind
     features: np.ndarray
     values: np.ndarray
     log: bool
@@ -44,10 +43,10 @@ class Task:
     actors: int
 
     def fit_predict(self, params: Params, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Return predictions for `test`, in the target's unit, of trees that saw only `train`."""
+        """Return predictions for `test`, in the target's unit, of a model that saw only `train`."""
         y = to_model_scale(self.values[train], log=self.log)
         settings = {**self.fixed, **params}
-        trees = fit_trees(self.kind, self.features[train], y, settings, self.seed, actors=self.actors)
+        trees = fit_model(self.kind, self.features[train], y, settings, self.seed, actors=self.actors)
         return from_model_scale(trees.predict(self.features[test]), log=self.log)
 
 
