@@ -25,8 +25,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument(
         "--model",
         required=True,
-        choices=("lightgbm", "xgboost"),
-        help="xgboost runs on xgboost_ray",
+        choices=("lightgbm", "xgboost", "attention_cnn"),
+        help="xgboost runs on xgboost_ray; attention_cnn sees the latent itself",
     )
     p.add_argument(
         "--features",

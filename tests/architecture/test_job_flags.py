@@ -15,6 +15,7 @@ FLAGS = {
     "encode": ("--data --model --out", ""),
     "tune_regressor": ("--latents --target --model --out", "--features --trials --resume"),
     "evaluate": ("--bundle --data --out", ""),
+    "compare_features": ("--latents --target --out", "--folds --repeats"),
     "publish": ("--encoder --regressors --out", ""),
     "predict": ("--bundle --source --out", ""),
 }

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -83,4 +83,54 @@ def parity_figure(
     axis.plot(ends, ends, color="0.4", lw=1)
     axis.set(xlabel=f"reference {label} ({unit})", ylabel=f"predicted {label} ({unit})")
     axis.set_title(f"{len(expected)} crystals the model has not seen")
+    return _png(figure)
+
+
+def history_figure(label: str, unit: str, errors: Float[np.ndarray, " n"], complete: Bool[np.ndarray, " n"]) -> bytes:
+    """Return the error of each trial of a search and the best so far; trials that were stopped early are hollow."""
+    figure = Figure(figsize=(6, 3.6))
+    axis = figure.subplots()
+    number = np.arange(len(errors))
+    axis.plot(number[complete], errors[complete], "o", ms=5, label="all folds")
+    axis.plot(number[~complete], errors[~complete], "o", ms=5, mfc="none", color="0.5", label="stopped early")
+    axis.step(number, np.fmin.accumulate(np.where(complete, errors, np.nan)), where="post", label="best so far")
+    axis.set(xlabel="trial", ylabel=f"MAE of the {label} ({unit})")
+    axis.legend()
+    return _png(figure)
+
+
+def bars_figure(title: str, values: dict[str, float], label: str) -> bytes:
+    """Return horizontal bars, the first on top."""
+    figure = Figure(figsize=(6, 0.6 + 0.32 * len(values)))
+    axis = figure.subplots()
+    axis.barh(list(values)[::-1], list(values.values())[::-1])
+    axis.set(xlabel=label, title=title)
+    return _png(figure)
+
+
+def density_parity_figure(
+    label: str, unit: str, expected: Float[np.ndarray, " n"], found: Float[np.ndarray, " n"]
+) -> bytes:
+    """Return predictions against reference values, as counts where there are many."""
+    figure = Figure(figsize=(4.8, 4.2))
+    axis = figure.subplots()
+    image = axis.hexbin(expected, found, gridsize=45, bins="log", mincnt=1)
+    ends = [min(expected.min(), found.min()), max(expected.max(), found.max())]
+    axis.plot(ends, ends, color="0.4", lw=1)
+    axis.set(xlabel=f"reference {label} ({unit})", ylabel=f"predicted {label} ({unit})")
+    figure.colorbar(image, ax=axis, label="crystals")
+    return _png(figure)
+
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def curve_figure(label: str, unit: str, curves: dict[str, Curve]) -> bytes:
+    """Return error against the share of the training crystals, one line per name."""
+    figure = Figure(figsize=(5, 3.6))
+    axis = figure.subplots()
+    for name, (share, error) in curves.items():
+        axis.loglog(100 * share, error, "o-", label=name)
+    axis.set(xlabel="training crystals used (%)", ylabel=f"MAE of the {label} ({unit})")
+    axis.legend()
     return _png(figure)

@@ -7,6 +7,7 @@ from rhoray.features.block import Block
 from rhoray.features.density import density_block
 from rhoray.features.latent import LATENT_BLOCK
 from rhoray.features.magpie import magpie_block
+from rhoray.features.volume import VOLUME, VOLUME_BLOCK
 
 BLOCK_NAMES = ("latent", "magpie", "density")
 
@@ -27,6 +28,8 @@ def _get_block(name: str) -> Block:
         return LATENT_BLOCK
     if name == "magpie":
         return magpie_block()
+    if name == VOLUME:  # for networks; none of BLOCK_NAMES, for trees can do nothing with it
+        return VOLUME_BLOCK
     if name == "density":
         return density_block()
     raise RhoRayError(f"no feature block {name!r}, expected {', '.join(BLOCK_NAMES)}")

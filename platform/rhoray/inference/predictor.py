@@ -92,7 +92,7 @@ class Predictor:
             return []
         columns = self._features(densities, latents)
         values = self._values(densities, columns)
-        intervals = {t: self.bundle.calibrations[t].interval(values[t]) for t in self.bundle.targets}
+        intervals = self.bundle.intervals(values, columns)
         known = np.stack([columns[label] for label in self.bundle.domain.labels], axis=1)
         out = []
         for i, density in enumerate(densities):

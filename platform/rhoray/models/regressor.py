@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from rhoray.core.errors import BundleError
 from rhoray.core.targets import Target, get_target
+from rhoray.models.attention_cnn import ATTENTION_CNN, WEIGHTS, AttentionCNN, load_attention_cnn
 from rhoray.models.boosted_trees import FILE_NAMES, BoostedTrees, load_trees
 
 ABOUT = "regressor.json"
@@ -54,7 +55,7 @@ class Regressor:
     """Fitted trees and what they are."""
 
     about: About
-    trees: BoostedTrees
+    trees: BoostedTrees | AttentionCNN
 
     @property
     def target(self) -> Target:
@@ -68,7 +69,8 @@ class Regressor:
     def to_files(self) -> dict[str, bytes]:
         """Return the folder's content by file name."""
         about = json.dumps(asdict(self.about), indent=1, sort_keys=True) + "\n"
-        return {ABOUT: about.encode(), FILE_NAMES[self.about.kind]: self.trees.to_bytes()}
+        name = WEIGHTS if self.about.kind == ATTENTION_CNN else FILE_NAMES[self.about.kind]
+        return {ABOUT: about.encode(), name: self.trees.to_bytes()}
 
 
 def load_regressor(files: dict[str, bytes]) -> Regressor:
@@ -79,6 +81,8 @@ def load_regressor(files: dict[str, bytes]) -> Regressor:
     """
     try:
         about = About(**json.loads(files[ABOUT]))
+        if about.kind == ATTENTION_CNN:
+            return Regressor(about, load_attention_cnn(files[WEIGHTS]))
         content = files[FILE_NAMES[about.kind]]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"not a regressor: {sorted(files)}: {error}") from error

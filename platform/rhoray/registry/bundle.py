@@ -4,12 +4,12 @@
     <name>/<version>/card.json         what it is, and the SHA-256 of each file below
     <name>/<version>/autoencoder.*     network
     <name>/<version>/regressors/…      one folder per target
+    <name>/<version>/difficulty/…      where residuals are large, one file per target with adaptive intervals
     <name>/<version>/calibration.json, domain.json, formulas.json
 
 A version is written before LATEST names it, and never changes.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import io
@@ -24,14 +24,15 @@ import pandas as pd
 
 import rhoray
 from rhoray.core.errors import BundleError
-from rhoray.core.intervals import Calibration, calibrate
+from rhoray.core.intervals import Calibration, calibrate, with_derived_spreads
 from rhoray.core.storage import exists, find, join, name_of, normalise, read_bytes, write_bytes
 from rhoray.core.targets import TARGETS, get_target, in_reading_order, with_derived
 from rhoray.features.registry import BLOCK_NAMES, get_blocks
+from rhoray.models.difficulty import Difficulty, load_difficulty
 from rhoray.models.domain import Domain, domain_from_json
 from rhoray.models.encoder_files import ABOUT, WEIGHTS, TrainedAutoencoder, load_autoencoder
-from rhoray.models.regressor import Regressor, load_regressor
-from rhoray.registry.run_files import DOMAIN, FORMULAS, OUT_OF_FOLD, REGRESSORS
+from rhoray.models.regressor import Regressor, load_regressor, to_model_scale
+from rhoray.registry.run_files import DIFFICULTY, DOMAIN, FORMULAS, OUT_OF_FOLD, REGRESSORS
 
 PRETRAINED = "pretrained:"
 CARD = "card.json"
@@ -55,6 +56,26 @@ class Bundle:
     calibrations: dict[str, Calibration]
     domain: Domain
     formulas: frozenset[str]
+    difficulties: dict[str, Difficulty] = field(default_factory=dict)
+
+    def intervals(
+        self, values: dict[str, np.ndarray], columns: dict[str, np.ndarray]
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return lower and upper ends of 90 % intervals around predictions.
+
+        Args:
+            values: each of `targets` to predictions, (n,), in its unit.
+            columns: feature label to numbers, (n,); those of the regressors.
+        """
+        spreads = {
+            target: difficulty.spread(
+                np.stack([columns[label] for label in difficulty.labels], axis=1),
+                to_model_scale(values[target], log=self.regressors[target].about.log),
+            )
+            for target, difficulty in self.difficulties.items()
+        }
+        spreads = with_derived_spreads(values, spreads)
+        return {t: self.calibrations[t].interval(values[t], spreads.get(t)) for t in self.targets}
 
     @property
     def targets(self) -> list[str]:
@@ -97,7 +118,15 @@ def load_bundle(uri: str) -> Bundle:
     regressors = _regressors(files)
     autoencoder = load_autoencoder({name: files.get(name, b"") for name in (WEIGHTS, ABOUT)})
     _check_encoders(regressors, autoencoder)
-    return Bundle(root, card, autoencoder, regressors, calibrations, domain, formulas)
+    return Bundle(root, card, autoencoder, regressors, calibrations, domain, formulas, _difficulties(files))
+
+
+def _difficulties(files: Files) -> dict[str, Difficulty]:
+    return {
+        name.split("/")[1].removesuffix(".txt"): load_difficulty(content)
+        for name, content in files.items()
+        if name.startswith(f"{DIFFICULTY}/")
+    }
 
 
 def _verified_files(root: str) -> Files:
@@ -148,6 +177,7 @@ class _Parts:
     formulas: set[str]
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     out_of_fold: pd.DataFrame | None = None
+    difficulties: dict[str, Difficulty] = field(default_factory=dict)
 
     def taken(self, chosen: dict[str, Regressor]) -> set[str]:
         """Return the targets for which this offer's regressor was chosen."""
@@ -197,6 +227,7 @@ def publish(
             for target, regressor in chosen.items()
             for name, content in regressor.to_files().items()
         },
+        **_chosen_difficulties(offers, chosen),
         CALIBRATION: _json({t: asdict(c) for t, c in used.items()}),
         DOMAIN: _json(_chosen_domain(offers, chosen, autoencoder.digest).to_json()),
         FORMULAS: _json(sorted(formulas)),
@@ -241,13 +272,23 @@ def _chosen_calibrations(offers: list[_Parts], chosen: dict[str, Regressor]) -> 
     return {**_bounds(found, chosen), **found}
 
 
+def _chosen_difficulties(offers: list[_Parts], chosen: dict[str, Regressor]) -> Files:
+    return {
+        f"{DIFFICULTY}/{target}.txt": difficulty.to_bytes()
+        for offer in offers
+        for target, difficulty in offer.difficulties.items()
+        if target in offer.taken(chosen)
+    }
+
+
 def _bounds(found: dict[str, Calibration], chosen: dict[str, Regressor]) -> dict[str, Calibration]:
     """Calibrate derived targets whose moduli have no residuals in common.
 
     ln E and ln theta change by no more than the larger change of ln K and ln G, so that one's factor is safe.
     """
     moduli = [found[t] for t in ("bulk_modulus", "shear_modulus") if t in found]
-    safe = Calibration(max((c.width for c in moduli), default=0.0), True, min((c.count for c in moduli), default=0))
+    widest = max((c.width * (c.typical or 1.0) for c in moduli), default=0.0)
+    safe = Calibration(widest, True, min((c.count for c in moduli), default=0))
     return {t: safe for t in TARGETS if _derivable(t, chosen.keys() & found.keys())}
 
 
@@ -257,16 +298,10 @@ def _chosen_domain(offers: list[_Parts], chosen: dict[str, Regressor], digest: s
     domain = first.domain
     if all(_fits(regressor, digest) for regressor in first.regressors.values()):
         return domain
-    foreign = {block.name for block in get_blocks(BLOCK_NAMES) if block.needs_latent}
-    own = [i for i, label in enumerate(domain.labels) if label.split(".")[0] not in foreign]
-    if not own:
+    own = domain.without([block.name for block in get_blocks(BLOCK_NAMES) if block.needs_latent])
+    if not own.labels:
         raise BundleError("the span of the training crystals is in another encoder's latents only: tune on this one's")
-    return dataclasses.replace(
-        domain,
-        labels=tuple(domain.labels[i] for i in own),
-        lowest=tuple(domain.lowest[i] for i in own),
-        highest=tuple(domain.highest[i] for i in own),
-    )
+    return own
 
 
 def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibration) -> dict[str, Any]:
@@ -283,8 +318,10 @@ def _describe(target: str, chosen: dict[str, Regressor], calibration: Calibratio
             "cross_validation": regressor.about.metrics,
         }
     kind = "factor" if calibration.log else "distance"
-    width = float(np.exp(calibration.width)) if calibration.log else calibration.width
-    return {**described, "interval_90": {kind: width, "residuals": calibration.count}}
+    usual = calibration.width * (calibration.typical or 1.0)
+    width = float(np.exp(usual)) if calibration.log else usual
+    shape = "constant" if calibration.typical is None else "adaptive, here the median"
+    return {**described, "interval_90": {kind: width, "width": shape, "residuals": calibration.count}}
 
 
 def _derivable(target: str, learned: set[str]) -> bool:
@@ -315,15 +352,19 @@ def _parts(uri: str) -> _Parts:
     """Read what a run or a bundle offers."""
     if uri == PRETRAINED or not exists(join(uri, OUT_OF_FOLD)):
         bundle = load_bundle(uri)
-        return _Parts(bundle.regressors, bundle.domain, set(bundle.formulas), bundle.calibrations)
+        return _Parts(
+            bundle.regressors, bundle.domain, set(bundle.formulas), bundle.calibrations, None, bundle.difficulties
+        )
     root = normalise(uri)
-    files = {stat.uri[len(root) + 1 :]: _read(stat.uri) for stat in find(join(root, REGRESSORS))}
+    names = (stat.uri[len(root) + 1 :] for stat in find(root))
+    files = {n: _read(join(root, n)) for n in names if n.split("/")[0] in (REGRESSORS, DIFFICULTY)}
     return _Parts(
         _regressors(files),
         domain_from_json(json.loads(_read(join(root, DOMAIN)))),
         set(json.loads(_read(join(root, FORMULAS)))),
         {},
         pd.read_parquet(io.BytesIO(_read(join(root, OUT_OF_FOLD)))),
+        _difficulties(files),
     )
 
 
@@ -342,8 +383,18 @@ def _calibrations(tables: list[pd.DataFrame]) -> dict[str, Calibration]:
             facts.mass_density.to_numpy(float),
             facts.volume_per_atom.to_numpy(float),
         )
+    spreads = _spreads(everything, sides["found"])
     found = {
-        target: calibrate(expected, sides["found"][target], log=get_target(target).positive)
-        for target, expected in sides["expected"].items()
+        t: calibrate(expected, sides["found"][t], log=get_target(t).positive, spread=spreads.get(t))
+        for t, expected in sides["expected"].items()
     }
     return {target: c for target, c in found.items() if c.count >= FEWEST_RESIDUALS}
+
+
+def _spreads(everything: pd.DataFrame, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return out-of-fold spreads in the rows of the wide tables, of targets whose run has a model of them."""
+    if "spread" not in everything:
+        return {}
+    wide = everything.pivot_table(index="material_id", columns="target", values="spread", dropna=False)
+    known = {str(t): wide[t].to_numpy(float) for t in wide if wide[t].notna().any()}
+    return with_derived_spreads(found, known)

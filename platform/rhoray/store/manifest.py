@@ -109,13 +109,14 @@ def splits_by(rows: pd.DataFrame, group: Group) -> pd.Series:
     """
     if group == "formula":
         return rows.split
-    labels = rows.prototype if group == "prototype" else rows.formula.map(_chemical_system)
+    labels = rows.prototype if group == "prototype" else rows.formula.map(chemical_system)
     if labels.isna().any():
         raise DatasetError(f"{int(labels.isna().sum())} crystals without a {group}: ingested by an older version?")
     return labels.map(split_of)
 
 
-def _chemical_system(formula: str) -> str:
+def chemical_system(formula: str) -> str:
+    """Return the elements of a formula, such as `Fe-O`."""
     return Composition(formula).chemical_system
 
 

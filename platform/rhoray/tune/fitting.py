@@ -1,19 +1,19 @@
-"""Fit boosted trees: LightGBM in this process, XGBoost on Ray actors through xgboost_ray."""
+"""Fit a regressor: LightGBM and the attention network in this process, XGBoost on Ray actors."""
 
-from typing import Any
+from typing import Any, Literal
 
 import lightgbm
 import numpy as np
-import xgboost
-import xgboost_ray
 from jaxtyping import Float
 
+from rhoray.models.attention_cnn import AttentionCNN
 from rhoray.models.boosted_trees import BoostedTrees, TreeKind
+from rhoray.train.attention_cnn import fit_attention_cnn
+from rhoray.tune.distributed_xgboost import train_distributed
 
 Matrix = Float[np.ndarray, "n f"]
 Values = Float[np.ndarray, " n"]
-
-XGBOOST_RESTARTS = 2
+ModelKind = Literal["lightgbm", "xgboost", "attention_cnn"]
 
 
 def fit_trees(
@@ -27,24 +27,20 @@ def fit_trees(
         values: what to learn, (n,), on the scale the trees shall predict.
         params: of the library, and `rounds`.
         seed: of bagging and feature sampling.
-        actors: over which xgboost_ray spreads the rows, one CPU each.
+        actors: over which XGBoost's rows are spread, one CPU each.
     """
     settings = {**params, "seed": seed}
     rounds = int(settings.pop("rounds"))
     if kind == "lightgbm":
         data = lightgbm.Dataset(features, values, free_raw_data=False)
         return BoostedTrees(kind, lightgbm.train(settings, data, rounds))
-    return BoostedTrees(kind, _fit_xgboost(features, values, settings, rounds, actors))
+    return BoostedTrees(kind, train_distributed(features, values, settings, rounds, actors))
 
 
-def _fit_xgboost(
-    features: Matrix, values: Values, settings: dict[str, Any], rounds: int, actors: int
-) -> xgboost.Booster:
-    """Train on Ray actors; one that dies is replaced, and training goes on from its last checkpoint."""
-    return xgboost_ray.train(
-        settings,
-        xgboost_ray.RayDMatrix(features.astype(np.float32), values.astype(np.float32)),
-        num_boost_round=rounds,
-        verbose_eval=False,
-        ray_params=xgboost_ray.RayParams(num_actors=actors, cpus_per_actor=1, max_actor_restarts=XGBOOST_RESTARTS),
-    )
+def fit_model(
+    kind: ModelKind, features: Matrix, values: Values, params: dict[str, Any], seed: int, *, actors: int = 1
+) -> BoostedTrees | AttentionCNN:
+    """Return a model of any kind fitted to all rows; see `fit_trees` and `fit_attention_cnn`."""
+    if kind == "attention_cnn":
+        return fit_attention_cnn(features, values, params, seed)
+    return fit_trees(kind, features, values, params, seed, actors=actors)

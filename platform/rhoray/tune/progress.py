@@ -10,14 +10,14 @@ from rhoray.pipeline.progress import progress_bar
 
 
 class TrialProgress(Callback):
-    """Follows one target's search."""
+    """Follows one round of one target's search."""
 
-    def __init__(self, total: int, label: str, metric: str, unit: str) -> None:
+    def __init__(self, total: int, label: str, unit: str, *, done: int, best: float) -> None:
         self.total = total
         self.label = label
-        self.metric = metric
         self.unit = unit
-        self.best = float("inf")
+        self.done = done
+        self.best = best
         self.bar: tqdm | None = None
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
@@ -25,7 +25,8 @@ class TrialProgress(Callback):
         del iteration, trials, info
         if self.bar is None:
             self.bar = progress_bar(self.total, f"tune {self.label}", "trials")
-        self.best = min(self.best, trial.last_result.get(self.metric, float("inf")))
+            self.bar.update(self.done)
+        self.best = min(self.best, trial.last_result.get("mae", float("inf")))
         self.bar.set_postfix_str(f"best MAE {self.best:.3g} {self.unit}", refresh=False)
         self.bar.update()
 

@@ -1,0 +1,88 @@
+"""Foreign crystals are told from ordinary ones; the same inputs as benchmarks/bench_domain.py, fewer of them."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from benchmarks._foreign import (
+    half_empty,
+    halved,
+    molecules,
+    other_crystal,
+    pure_noise,
+    scaled_noise,
+    shuffled,
+    with_noise,
+)
+from rhoray.density.crystal import mass_density, volume_per_atom
+from rhoray.models.domain import fit_distance, fit_domain
+from rhoray.store.codec import to_compact
+from tests.unit.builders import sample_densities
+
+COUNT = 24
+LABELS = ["density.volume_per_atom", "density.mass_density"]
+RNG = np.random.default_rng(0)
+
+
+def facts(densities):
+    return np.array([[volume_per_atom(d), mass_density(d)] for d in densities])
+
+
+@functools.cache
+def crystals():
+    return sample_densities(120)
+
+
+@functools.cache
+def domain():
+    elements = [s for d in crystals() for s in d.species]
+    return fit_domain([*elements, "H", "N", "O", "C", "F", "S", "Na", "Cl"], LABELS, facts(crystals()))
+
+
+def flagged(densities) -> float:
+    stored = [to_compact(d) for d in densities]
+    return float(np.mean([bool(domain().reasons(d, f)) for d, f in zip(stored, facts(stored), strict=True)]))
+
+
+def test_ordinary_crystals_are_known():
+    assert flagged(crystals()[:60]) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        functools.partial(with_noise, share=0.1, rng=RNG),
+        functools.partial(scaled_noise, share=0.2, rng=RNG),
+        functools.partial(pure_noise, rng=RNG),
+        functools.partial(shuffled, rng=RNG),
+        halved,
+        half_empty,
+    ],
+)
+def test_a_spoilt_density_is_foreign(spoil):
+    assert flagged([spoil(d) for d in crystals()[:COUNT]]) >= 0.95
+
+
+def test_a_molecule_in_a_box_is_foreign():
+    assert flagged(molecules((3.0, 5.0))) == 1
+
+
+def test_the_density_of_another_crystal_is_foreign():
+    pairs = zip(crystals()[:COUNT], crystals()[1:], strict=False)
+    assert flagged([other_crystal(a, b) for a, b in pairs]) >= 0.5
+
+
+def test_the_limit_of_distance_leaves_new_ordinary_rows_inside():
+    rng = np.random.default_rng(3)
+    mixing = rng.normal(size=(30, 30))
+    rows = rng.normal(size=(900, 30)) @ mixing
+    distance = fit_distance([f"x{i}" for i in range(30)], rows[:300])
+    assert (distance.measure(rows[300:]) > distance.limit).mean() < 0.02
+    assert (distance.measure(rows[300:] + 40) > distance.limit).mean() > 0.95
+
+
+def test_distance_ignores_latents():
+    rows = np.random.default_rng(4).normal(size=(80, 3))
+    assert fit_distance(["latent.a", "latent.b", "magpie.x"], rows).labels == ("magpie.x",)
+    assert fit_distance(["latent.a", "latent.b", "latent.c"], rows) is None
