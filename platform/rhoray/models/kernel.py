@@ -23,10 +23,9 @@ class Kernel:
 
     Attributes:
         scaling: of the features.
-        near: scale of each column in the Matern kernel, (c,).
-        slope: scale of each column in the linear kernel, (c,).
+        near: scale of each column in the Matern kernel, 0 where it takes no part, (c,).
         amplitude: of the Matern kernel.
-        points: training rows in the Matern kernel's scale, (m, c).
+        points: training rows in the Matern kernel's scale, columns that take part only, (m, used).
         coefficients: of the points, (m,).
         gradient: of the linear part, (c,).
         mean: of the training targets.
@@ -44,7 +43,7 @@ class Kernel:
 
     def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
         """Return the posterior mean of each row."""
-        here = self.scaling.squashed(features) * self.near
+        here = (self.scaling.squashed(features) * self.near)[:, self.near != 0]
         points = self.points.astype(np.float64)
         squared = (here**2).sum(1)[:, None] + (points**2).sum(1)[None] - 2 * here @ points.T
         r = np.sqrt(5 * np.maximum(squared, 0.0))
