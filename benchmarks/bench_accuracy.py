@@ -9,8 +9,8 @@ the second writes the table of what is there. The ensemble is that of the packag
 bonding region of the density that is given, promolecular or PBE, and learns from both: this is where it shows what a
 PBE density is worth. The bundle itself looks at the promolecular one always; its card has its own cross-validation.
 
-Folds: `random`, ten, and `grouped`, five that keep a chemical system on one side. Nothing is trimmed; intervals are 95 %
-bootstrap ones over crystals.
+Folds: `random`, ten, and `grouped`, five that keep a chemical system on one side. Nothing is trimmed; intervals are
+bootstrap ones over crystals, 95 %.
 """
 
 import argparse
