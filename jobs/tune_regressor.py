@@ -5,7 +5,7 @@ from typing import Any
 
 from _job import parser, positive, run
 
-BLOCKS = ("latent", "magpie", "density")
+BLOCKS = ("latent", "magpie", "density", "cell", "elements", "bonds", "superposed")
 
 
 def arguments() -> argparse.Namespace:
@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
         "--features",
         default="latent,magpie,density",
         metavar="A,B",
-        help="blocks: latent,magpie,density (default all)",
+        help="blocks: latent,magpie,density (the default), cell, elements, bonds, superposed",
     )
     p.add_argument("--trials", type=positive, default=20, metavar="N", help="settings tried per target (default 20)")
     p.add_argument("--out", required=True, metavar="URI", help="folder of the run")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cluster
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 IRON = Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-URANIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.47), ["U", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+BERKELIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.33), ["Bk", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
 ALLOY = Structure(Lattice.cubic(3.6), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
 
 
@@ -28,7 +28,7 @@ def folder(cluster, bucket) -> str:
     for name, content in {
         "salt.cif": SALT.to(fmt="cif"),
         "iron_POSCAR": Poscar(IRON).get_str(),
-        "urania.cif": URANIA.to(fmt="cif"),
+        "berkelia.cif": BERKELIA.to(fmt="cif"),
         "alloy.cif": ALLOY.to(fmt="cif"),
     }.items():
         write_bytes(f"{uri}/{name}", content.encode())
@@ -43,7 +43,7 @@ def test_predict_answers_for_a_folder(pipeline, folder, root, tmp_path):
     table = pd.read_csv(out).set_index("material_id")
     assert table.density_kind.dropna().to_dict() == {"salt": "promolecular", "iron_POSCAR": "promolecular"}
     assert table.bulk_modulus["iron_POSCAR"] > table.bulk_modulus["salt"] > 0
-    assert "no free-atom density for U" in table.reason["urania"]
+    assert "no free-atom density for Bk" in table.reason["berkelia"]
     assert "disordered" in table.reason["alloy"]
 
 
@@ -79,5 +79,5 @@ def test_ingest_keeps_and_quarantines(folder, bucket):
     assert set(manifest.written.density_kind) == {"promolecular"}
     assert manifest.written.num_electrons.tolist() == pytest.approx([16, 56])
     reasons = manifest.quarantined.set_index("material_id").reason
-    assert "for U" in reasons["urania"]
+    assert "for Bk" in reasons["berkelia"]
     assert "disordered" in reasons["alloy"]

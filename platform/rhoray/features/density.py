@@ -28,6 +28,12 @@ SHELLS = ((0.01, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.4), (0.4, 0.8), (0.8, 1
 WAVES = range(1, 7)
 POWERS = (1 / 3, 2 / 3, 4 / 3, 5 / 3)
 FLOOR = 1e-4
+# Numbers of the region between the atoms, on which codes and pseudopotentials agree (see benchmarks, dialects): a model
+# that shall read any code's density looks at these alone.
+SETTLED = (
+    "q1", "q5", "q10", "q20", "q30", "q40", "q50", "log_bin_-1.4", "log_bin_-1.2", "log_bin_-1.0", "log_bin_-0.8",
+    "log_bin_-0.6", "shell_0.05_share", "shell_0.1_share", "shell_0.2_share",
+)  # fmt: skip
 # Reduced gradient s = |grad rho| / (2 (3 pi^2)^(1/3) rho^(4/3)); Perdew, Burke, Ernzerhof, PRL 77, 3865 (1996).
 REDUCED = 2 * (3 * np.pi**2) ** (1 / 3)
 

@@ -26,6 +26,7 @@ from rhoray.registry.bundle import Bundle, load_bundle
 from rhoray.store.codec import to_compact
 
 Latents = Float[np.ndarray, "n 16 16 16 16"]
+LATENT_SHAPE = (16, 16, 16, 16)
 
 
 def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
@@ -83,8 +84,10 @@ class Predictor:
         return encode_densities(self.bundle.autoencoder, densities)
 
     def __call__(self, densities: Sequence[ChargeDensity]) -> list[Prediction]:
-        """Return one prediction per density."""
-        return self.predict(densities, self.encode(densities))
+        """Return one prediction per density; they are encoded only where some block looks at latents."""
+        if any(block.needs_latent for block in get_blocks(self._block_names)):
+            return self.predict(densities, self.encode(densities))
+        return self.predict(densities, np.zeros((len(densities), *LATENT_SHAPE), np.float32))
 
     def predict(self, densities: Sequence[ChargeDensity], latents: Latents) -> list[Prediction]:
         """Return one prediction per density whose latents are already there."""

@@ -1,6 +1,6 @@
-"""A regressor: trees with the target they learned, the blocks they look at, and how they were judged.
+"""A regressor: a model with the target it learned, the blocks it looks at, and how it was judged.
 
-On disk it is a folder: `regressor.json` and one model file.
+On disk it is a folder: `regressor.json` and one model file, or one for each member of an ensemble.
 """
 
 import json
@@ -12,8 +12,10 @@ from jaxtyping import Float
 
 from rhoray.core.errors import BundleError
 from rhoray.core.targets import Target, get_target
-from rhoray.models.attention_cnn import ATTENTION_CNN, WEIGHTS, AttentionCNN, load_attention_cnn
-from rhoray.models.boosted_trees import FILE_NAMES, BoostedTrees, load_trees
+from rhoray.models.attention_cnn import ATTENTION_CNN, WEIGHTS, load_attention_cnn
+from rhoray.models.boosted_trees import FILE_NAMES, load_trees
+from rhoray.models.ensemble import ENSEMBLE, load_ensemble
+from rhoray.models.model import Model
 
 ABOUT = "regressor.json"
 
@@ -25,15 +27,15 @@ class About:
     Attributes:
         target: column name.
         unit: of the target.
-        kind: lightgbm or xgboost.
-        log: whether the trees predict the natural logarithm.
+        kind: lightgbm, xgboost or ensemble.
+        log: whether the model predicts the natural logarithm.
         blocks: feature blocks, in order.
         labels: feature columns, in order.
-        params: what the search chose.
+        params: what the search chose; of an ensemble, `shares` of its members.
         metrics: grouped cross-validation on the training crystals.
         encoder: hash of the autoencoder whose latents it saw, None if it saw none.
         count: crystals it was fitted on.
-        seed: of folds and trees.
+        seed: of folds and models.
     """
 
     target: str
@@ -52,10 +54,10 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Regressor:
-    """Fitted trees and what they are."""
+    """A fitted model and what it is."""
 
     about: About
-    trees: BoostedTrees | AttentionCNN
+    model: Model
 
     @property
     def target(self) -> Target:
@@ -64,13 +66,19 @@ class Regressor:
 
     def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
         """Return predictions in the target's unit."""
-        return from_model_scale(self.trees.predict(features), log=self.about.log)
+        return from_model_scale(self.model.predict(features), log=self.about.log)
+
+    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:
+        """Return how far the model's parts lie apart on each row, or None where it has only one.
+
+        One standard deviation on the model's scale: of ln(target) where `about.log`, else in the target's unit.
+        """
+        return self.model.spread(features)
 
     def to_files(self) -> dict[str, bytes]:
         """Return the folder's content by file name."""
         about = json.dumps(asdict(self.about), indent=1, sort_keys=True) + "\n"
-        name = WEIGHTS if self.about.kind == ATTENTION_CNN else FILE_NAMES[self.about.kind]
-        return {ABOUT: about.encode(), name: self.trees.to_bytes()}
+        return {ABOUT: about.encode(), **self.model.to_files()}
 
 
 def load_regressor(files: dict[str, bytes]) -> Regressor:
@@ -83,6 +91,8 @@ def load_regressor(files: dict[str, bytes]) -> Regressor:
         about = About(**json.loads(files[ABOUT]))
         if about.kind == ATTENTION_CNN:
             return Regressor(about, load_attention_cnn(files[WEIGHTS]))
+        if about.kind == ENSEMBLE:
+            return Regressor(about, load_ensemble(files, about.params["shares"]))
         content = files[FILE_NAMES[about.kind]]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"not a regressor: {sorted(files)}: {error}") from error
@@ -90,7 +100,7 @@ def load_regressor(files: dict[str, bytes]) -> Regressor:
 
 
 def to_model_scale(values: Float[np.ndarray, " n"], *, log: bool) -> Float[np.ndarray, " n"]:
-    """Return what trees are fitted to."""
+    """Return what models are fitted to."""
     return np.log(values) if log else values
 
 

@@ -75,9 +75,9 @@ def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str,
         raw = fetch_item(item)
         density = parse_item(raw, name=item.name)
         density = density if is_compact(raw) else to_compact(density)
+        (prediction,) = _predictor(bundle)([density])
     except InputRefused as error:
         return {**out, "in_domain": False, "reason": str(error)}
-    (prediction,) = _predictor(bundle)([density])
     return {**out, "density_kind": density.kind, **_columns(prediction)}
 
 

@@ -185,7 +185,12 @@ class _Parts:
 
 
 def publish(
-    encoder: str, regressors: Sequence[str], out: str, *, now: datetime.datetime | None = None
+    encoder: str,
+    regressors: Sequence[str],
+    out: str,
+    *,
+    now: datetime.datetime | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a bundle of one encoder and the regressors of runs or other bundles.
 
@@ -197,6 +202,7 @@ def publish(
         regressors: --out of tune_regressor, or bundles.
         out: folder of all versions; its last part is the bundle's name.
         now: creation time; default the present.
+        facts: further entries of the card, such as data, protocol and limits.
 
     Returns:
         name, version, out.
@@ -245,6 +251,7 @@ def publish(
         "targets": [_describe(t, chosen, used[t]) for t in in_reading_order(used)],
         "autoencoder": {k: autoencoder.about.get(k) for k in ("recipe", "frame", "metrics", "data")},
         "training": {"formulas": len(formulas), "interval_coverage": 0.9},
+        **(facts or {}),
         "files": hashes,
     }
     root = join(out, version)

@@ -12,7 +12,7 @@ from pymatgen.core import Element, Lattice, Structure
 
 from rhoray.core.errors import Impossible, TooLarge
 from rhoray.density.crystal import structure_of
-from rhoray.density.free_atoms import FREE_ATOMS, free_atoms
+from rhoray.density.free_atoms import FREE_ATOMS, STAND_INS, free_atoms
 from rhoray.density.promolecule import MOST_POINTS, native_shape, promolecular_density
 from rhoray.density.resample import fourier_resample
 from rhoray.models.promolecule import promolecular_batch
@@ -165,8 +165,17 @@ def test_an_empty_batch():
 
 @pytest.mark.parametrize("make", [promolecular_density, lambda s: promolecular_batch([s])], ids=["one", "batch"])
 def test_elements_without_data_are_named(make):
-    with pytest.raises(Impossible, match="no free-atom density for Tc, U"):
-        make(Structure(Lattice.cubic(6), ["U", "O", "Tc"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
+    with pytest.raises(Impossible, match="no free-atom density for Bk, Cf"):
+        make(Structure(Lattice.cubic(6), ["Cf", "O", "Bk"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
+
+
+@pytest.mark.parametrize(("element", "other"), STAND_INS.items())
+def test_a_stand_in_has_the_other_elements_atom(element, other):
+    cell = Lattice.cubic(5), [[0, 0, 0]]
+    found, expected = (promolecular_density(Structure(cell[0], [s], cell[1])) for s in (element, other))
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.species == (element,)
+    assert element not in free_atoms().elements
 
 
 def test_a_cell_too_large_for_memory():

@@ -96,7 +96,7 @@ REFUSED = {
     "too little sodium": (changed("'Na4 Cl4'", "'Na8 Cl4'"), Impossible, "sites make NaCl"),
     "lattice in picometre": (CIF.replace(b"5.64", b"564"), Impossible, "is it in Angstrom"),
     "lattice in Bohr halves": (CIF.replace(b"5.64", b"1.1"), Impossible, "per atom|overlap"),
-    "an element without data": (CIF.replace(b"Na+", b"Tc"), Impossible, "no free-atom density for Tc|formula"),
+    "an element without data": (CIF.replace(b"Na+", b"Bk"), Impossible, "no free-atom density for Bk|formula"),
     "no such element": (changed("Na1 Na+", "Qq1 Qq"), InputRefused, "unknown element|sites make"),
     "no atoms": (CIF.split(b"loop_\n_atom")[0], Unreadable, "lists no atoms"),
     "no b": (changed("_cell_length_b 5.64\n", ""), Unreadable, "gives no crystal"),

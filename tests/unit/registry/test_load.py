@@ -131,6 +131,7 @@ def test_the_packaged_bundle_has_every_promised_target():
         "youngs_modulus",
         "debye_temperature",
         "formation_energy_per_atom",
+        "cohesive_energy_per_atom",
     ]
 
 

@@ -27,7 +27,7 @@ def version_files(published) -> dict[str, bytes]:
 
 
 def trees_of(uri, target) -> bytes:
-    return load_bundle(uri).regressors[target].trees.to_bytes()
+    return load_bundle(uri).regressors[target].model.to_bytes()
 
 
 def test_it_returns_what_it_wrote(runs):

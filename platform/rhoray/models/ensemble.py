@@ -1,0 +1,75 @@
+"""Several models of one target: their weighted mean, and how far they lie apart."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from rhoray.core.errors import BundleError
+from rhoray.models.boosted_trees import FILE_NAMES, load_trees
+from rhoray.models.kernel import FILE as KERNEL_FILE
+from rhoray.models.kernel import load_kernel
+from rhoray.models.model import Model
+from rhoray.models.network import FILE as NETWORK_FILE
+from rhoray.models.network import load_networks
+
+ENSEMBLE = "ensemble"
+LOADERS: dict[str, Callable[[bytes], Model]] = {
+    FILE_NAMES["lightgbm"]: lambda content: load_trees("lightgbm", content),
+    FILE_NAMES["xgboost"]: lambda content: load_trees("xgboost", content),
+    NETWORK_FILE: load_networks,
+    KERNEL_FILE: load_kernel,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ensemble:
+    """Members by name, each with a share of the prediction; the shares add up to 1."""
+
+    members: dict[str, Model]
+    shares: dict[str, float]
+
+    def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
+        """Return the weighted mean."""
+        return sum(
+            (self.shares[name] * member.predict(features) for name, member in self.members.items()),
+            np.zeros(len(features)),
+        )
+
+    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:
+        """Return the standard deviation between members, with that within each of them."""
+        values = {name: member.predict(features) for name, member in self.members.items()}
+        mean = sum((self.shares[n] * v for n, v in values.items()), np.zeros(len(features)))
+        variance = np.zeros(len(features))
+        for name, member in self.members.items():
+            within = member.spread(features)
+            variance += self.shares[name] * ((values[name] - mean) ** 2 + (0.0 if within is None else within**2))
+        return np.sqrt(variance)
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return each member's file, named after the member."""
+        return {
+            f"{name}.{file}": content
+            for name, member in self.members.items()
+            for file, content in member.to_files().items()
+        }
+
+
+def load_ensemble(files: Mapping[str, bytes], shares: Mapping[str, float]) -> Ensemble:
+    """Return the ensemble of a folder.
+
+    Args:
+        files: the folder's content by file name.
+        shares: member name to its share.
+
+    Raises:
+        BundleError: a member's file is missing, or not what it should be.
+    """
+    members: dict[str, Model] = {}
+    for name in shares:
+        own = {file.removeprefix(f"{name}."): c for file, c in files.items() if file.startswith(f"{name}.")}
+        if len(own) != 1 or (kind := next(iter(own))) not in LOADERS:
+            raise BundleError(f"ensemble member {name!r}: found {sorted(own)}, expected one of {sorted(LOADERS)}")
+        members[name] = LOADERS[kind](own[kind])
+    return Ensemble(members, {name: float(share) for name, share in shares.items()})

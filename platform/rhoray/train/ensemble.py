@@ -1,0 +1,82 @@
+"""Fit what the packaged bundle predicts with: networks, a kernel and trees, averaged. No Ray.
+
+The networks learn all targets together; kernel and trees learn one at a time. Members that go wrong in different
+places make an average that is better than the best of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightgbm
+import numpy as np
+from jaxtyping import Float
+
+from rhoray.models.boosted_trees import BoostedTrees
+from rhoray.models.ensemble import Ensemble
+from rhoray.models.model import Model
+from rhoray.train.kernel import KernelSettings, fit_kernel
+from rhoray.train.network import NetworkSettings, fit_networks
+
+NETWORKS, KERNEL, TREES = "networks", "kernel", "trees"
+MEMBERS = (NETWORKS, KERNEL, TREES)
+# Element fractions, and nothing else, enter the kernel as a linear model.
+LINEAR_BLOCK = "elements"
+LINEAR_SCALE = 3.0
+TREE_ROUNDS = 500
+TREE_PARAMS: dict[str, Any] = {
+    "objective": "l2", "learning_rate": 0.04, "num_leaves": 20, "min_data_in_leaf": 8, "bagging_fraction": 0.8,
+    "bagging_freq": 1, "feature_fraction": 0.2, "lambda_l2": 1.0, "verbosity": -1, "num_threads": 1,
+    "deterministic": True, "force_row_wise": True,
+}  # fmt: skip
+
+Matrix = Float[np.ndarray, "n f"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleSettings:
+    """How each kind of member is fitted."""
+
+    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    kernel: KernelSettings = field(default_factory=KernelSettings)
+    tree_rounds: int = TREE_ROUNDS
+
+
+def fit_member(
+    kind: str, features: Matrix, labels: Sequence[str], targets: Mapping[str, np.ndarray], settings: EnsembleSettings,
+    seed: int,
+) -> dict[str, Model]:  # fmt: skip
+    """Return one kind of member for each target.
+
+    Args:
+        kind: one of MEMBERS.
+        features: (n, f).
+        labels: of the features, `<block>.<name>`.
+        targets: name to values on the scale that shall be predicted, (n,); NaN where unknown.
+        settings: see there.
+        seed: of all that is drawn.
+    """
+    if kind == NETWORKS:
+        return dict(fit_networks(features, targets, settings.networks, seed))
+    out: dict[str, Model] = {}
+    linear = np.array([LINEAR_SCALE if label.startswith(f"{LINEAR_BLOCK}.") else 0.0 for label in labels])
+    for name, values in targets.items():
+        known = np.isfinite(values)
+        if kind == KERNEL:
+            out[name] = fit_kernel(features[known], values[known], linear, settings.kernel, seed)
+        else:
+            data = lightgbm.Dataset(features[known], values[known])
+            booster = lightgbm.train({**TREE_PARAMS, "seed": seed}, data, settings.tree_rounds)
+            out[name] = BoostedTrees("lightgbm", booster)
+    return out
+
+
+def assemble(members: Mapping[str, Mapping[str, Model]], shares: Mapping[str, float], target: str) -> Ensemble:
+    """Return a target's ensemble of the members that have a share.
+
+    Args:
+        members: kind to target to model.
+        shares: kind to share; they add up to 1.
+        target: name.
+    """
+    return Ensemble({k: members[k][target] for k in shares}, dict(shares))

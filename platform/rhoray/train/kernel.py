@@ -1,0 +1,119 @@
+"""Fit a Gaussian process: one length scale a feature, found by the marginal likelihood of a part of the rows.
+
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eqs. 2.30 and 5.1. Pure torch, no Ray.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from rhoray.models.kernel import Kernel
+from rhoray.models.scaling import Scaling, fit_scaling
+
+JITTER = 1e-6
+# The search is in single precision, for speed.
+SEARCH_JITTER = 1e-4
+# Where the search begins: Matern amplitude, slope of the linear columns, constant, noise.
+START = (1.0, 1.0, 1.0, 0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """How the scales are found.
+
+    Attributes:
+        rows: drawn for the marginal likelihood.
+        steps: of Adam.
+        rate: of Adam.
+        kept: columns that keep a length scale, those that count most; the others drop out.
+    """
+
+    rows: int = 1200
+    steps: int = 45
+    rate: float = 0.07
+    kept: int = 250
+
+
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    near: torch.Tensor
+    amplitude: torch.Tensor
+    slope: torch.Tensor
+    constant: torch.Tensor
+    noise: torch.Tensor
+
+    def covariance(self, x: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
+        here = x * self.near
+        squared = (here**2).sum(1)
+        r = torch.sqrt(5 * (squared[:, None] + squared[None] - 2 * here @ here.T).clamp_min(1e-12))
+        matern = self.amplitude * (1 + r + r * r / 3) * torch.exp(-r)
+        return matern + self.slope * linear @ linear.T + self.constant
+
+
+def fit_kernel(
+    features: Float[np.ndarray, "n f"],
+    values: Float[np.ndarray, " n"],
+    linear: Float[np.ndarray, " f"],
+    settings: KernelSettings,
+    seed: int,
+) -> Kernel:
+    """Return the process's mean given all rows.
+
+    Args:
+        features: (n, f).
+        values: on the scale that shall be predicted, (n,).
+        linear: scale of each feature in the linear kernel, (f,); such features stay out of the Matern kernel.
+        settings: see there.
+        seed: of the rows that are drawn.
+    """
+    scaling = fit_scaling(features)
+    mean, deviation = float(values.mean()), float(values.std())
+    y = torch.tensor((values - mean) / deviation)
+    slopes = linear[scaling.columns] * scaling.scale
+    x = torch.tensor(scaling.squashed(features) * (slopes == 0))
+    lines = torch.tensor(scaling.standard(features) * slopes)
+    rows = np.random.default_rng(seed).permutation(len(values))[: settings.rows]
+    scales = _search(x[rows].float(), lines[rows].float(), y[rows].float(), settings)
+    strength = (scales.near * x.std(0)).numpy()
+    least = np.sort(strength)[-min(settings.kept, len(strength))]
+    kept = np.flatnonzero((slopes != 0) | (strength >= least))
+    near = np.where(slopes == 0, scales.near.numpy(), 0.0)[kept]
+    used = near != 0
+    points = (x[:, kept].numpy() * near)[:, used].astype(np.float16)
+    weights, gradient = _solve(torch.tensor(points, dtype=torch.float64), lines[:, kept], y, scales)
+    constant = float(scales.constant) * float(weights.sum())
+    return Kernel(
+        Scaling(scaling.columns[kept], scaling.mean[kept], scaling.scale[kept]),
+        near, float(scales.amplitude), points, weights, gradient * slopes[kept],
+        mean + deviation * constant, deviation,
+    )  # fmt: skip
+
+
+def _solve(
+    points: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, scales: _Scales
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficient of each point and the gradient of the linear part."""
+    ready = _Scales(torch.ones(points.shape[1]), scales.amplitude, scales.slope, scales.constant, scales.noise)
+    covariance = ready.covariance(points, lines)
+    covariance.diagonal().add_(scales.noise + JITTER)
+    weights = torch.cholesky_solve(y[:, None], torch.linalg.cholesky(covariance))[:, 0]
+    return weights.numpy(), (scales.slope * lines.T @ weights).numpy()
+
+
+def _search(x: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, settings: KernelSettings) -> _Scales:
+    """Climb the marginal likelihood from equal scales."""
+    near = torch.full((x.shape[1],), 0.5 * x.shape[1] ** -0.5).log().requires_grad_()
+    rest = torch.tensor(START).log().requires_grad_()
+    optimiser = torch.optim.Adam([near, rest], lr=settings.rate)
+    unit = torch.eye(len(y))
+    for _ in range(settings.steps):
+        optimiser.zero_grad()
+        scales = _Scales(near.exp(), *rest.exp())
+        factor = torch.linalg.cholesky(scales.covariance(x, lines) + (scales.noise + SEARCH_JITTER) * unit)
+        explained = torch.cholesky_solve(y[:, None], factor)[:, 0]
+        loss = (0.5 * y @ explained + torch.log(torch.diagonal(factor)).sum()) / len(y)
+        loss.backward()
+        optimiser.step()
+    return _Scales(near.detach().double().exp(), *rest.detach().double().exp())
