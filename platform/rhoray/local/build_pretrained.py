@@ -26,6 +26,7 @@ from rhoray.core.targets import BULK_MODULUS, COHESIVE_ENERGY, FORMATION_ENERGY,
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import Fold, grouped_folds
 from rhoray.local.training_table import TrainingTable, read_table
+from rhoray.models.difficulty import Difficulty, fit_difficulty, spread_out_of_fold
 from rhoray.models.domain import fit_domain
 from rhoray.models.ensemble import ENSEMBLE
 from rhoray.models.regressor import About, Regressor, from_model_scale, to_model_scale
@@ -180,20 +181,34 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
     }
     crystals = table.crystals[["material_id", "formula", "mass_density", "volume_per_atom"]]
     run: dict[str, tuple[Regressor, pd.DataFrame]] = {}
+    difficulties: dict[str, Difficulty] = {}
     for target in TARGETS:
         expected = from_model_scale(values[target.name], log=target.positive)
         predicted = combine(found, target)
         metrics = regression_metrics(expected, predicted)
         known = np.isfinite(expected)
         regressor = _regressor(target, fitted, labels, metrics, int(known.sum()))
-        run[target.name] = (regressor, crystals.assign(expected=expected, found=predicted)[known])
+        scaled = to_model_scale(predicted, log=target.positive)
+        residuals = values[target.name] - scaled
+        spread = np.full(len(known), np.nan)
+        spread[known] = spread_out_of_fold(
+            _folds_within(folds, known), features[known], scaled[known], residuals[known]
+        )
+        difficulties[target.name] = fit_difficulty(labels, features[known], scaled[known], residuals[known])
+        run[target.name] = (regressor, crystals.assign(expected=expected, found=predicted, spread=spread)[known])
         print(target.name, json.dumps(metrics), flush=True)
     elements = sorted({e.symbol for f in set(table.crystals.formula) for e in Composition(f).elements})
     wanted = [label for label in table.labels if label.split(".")[0] != "elements"]
     domain = fit_domain(elements, wanted, everything.columns(wanted), everything.crystals.kind.tolist())
     uri = normalise(str(work / "run"))
-    write_run(uri, run, domain, sorted(set(table.crystals.formula)))
+    write_run(uri, run, domain, sorted(set(table.crystals.formula)), difficulties)
     return uri
+
+
+def _folds_within(folds: Sequence[Fold], known: np.ndarray) -> list[Fold]:
+    """Return the folds in the row numbers of the rows that are known."""
+    number = np.cumsum(known) - 1
+    return [(number[train[known[train]]], number[test[known[test]]]) for train, test in folds]
 
 
 def main() -> None:
