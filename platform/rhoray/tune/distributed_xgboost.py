@@ -14,7 +14,16 @@ import ray.data
 import xgboost
 import xgboost_ray
 from jaxtyping import Float
-from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig, get_checkpoint, get_dataset_shard
+from ray.train import (
+    Checkpoint,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    get_checkpoint,
+    get_context,
+    get_dataset_shard,
+    report,
+)
 from ray.train.xgboost import RayTrainReportCallback, XGBoostTrainer
 
 Matrix = Float[np.ndarray, "n f"]
@@ -24,6 +33,7 @@ Backend = Literal["xgboost_ray", "ray_train"]
 RESTARTS = 2
 # Rounds that a dead actor costs at most.
 CHECKPOINT_EVERY = 20
+REPORT_EVERY = 200
 LABEL = "label"
 
 
@@ -73,13 +83,20 @@ def _ray_train(features: Matrix, values: Values, settings: dict[str, Any], round
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """Train on this worker's rows; XGBoost's collective sums the histograms of all."""
+    """Train on this worker's rows; XGBoost's collective sums the histograms of all.
+
+    In chunks, and one report each: Ray Train takes some two seconds for a report, far longer than a tree.
+    """
     shard = get_dataset_shard("train").materialize().to_pandas()
     data = xgboost.DMatrix(shard.drop(columns=LABEL).to_numpy(), shard[LABEL].to_numpy())
     kept: Checkpoint | None = get_checkpoint()
-    begun = None if kept is None else RayTrainReportCallback.get_model(kept)
-    done = 0 if begun is None else begun.num_boosted_rounds()
-    xgboost.train(
-        config["settings"], data, config["rounds"] - done, xgb_model=begun,
-        callbacks=[RayTrainReportCallback(frequency=CHECKPOINT_EVERY)],
-    )  # fmt: skip
+    booster = None if kept is None else RayTrainReportCallback.get_model(kept)
+    done = 0 if booster is None else booster.num_boosted_rounds()
+    while done < config["rounds"]:
+        count = min(REPORT_EVERY, config["rounds"] - done)
+        booster = xgboost.train(config["settings"], data, count, xgb_model=booster)
+        done += count
+        with tempfile.TemporaryDirectory() as folder:
+            booster.save_model(str(Path(folder) / RayTrainReportCallback.CHECKPOINT_NAME))
+            mine = get_context().get_world_rank() == 0
+            report({"rounds": done}, checkpoint=Checkpoint.from_directory(folder) if mine else None)
