@@ -110,7 +110,7 @@ def test_copper_has_twelve_neighbours():
     assert values["distance_mean"] == pytest.approx(3.615 / np.sqrt(2), abs=0.08)
     # Steinhardt's Q4 and Q6 of a close-packed cube; the second shell takes a little away.
     assert values["order_4_mean"] == pytest.approx(0.191, abs=0.03)
-    assert values["order_6_mean"] == pytest.approx(0.575, abs=0.03)
+    assert values["order_6_mean"] == pytest.approx(0.575, abs=0.05)
     assert values["order_2_mean"] == pytest.approx(0, abs=1e-6)
 
 
