@@ -24,10 +24,10 @@ from rhoray.models.autoencoder import build_autoencoder
 from rhoray.pipeline.cluster import connect
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import Manifest, read_manifest, write_manifest
-from rhoray.train import autoencoder
+from rhoray.train import autoencoder, outcome
 from rhoray.train.feed import Feed
 from rhoray.train.loop import run_epochs, start_state
-from rhoray.train.recipes import DEFAULT_RECIPE, RECIPES, Recipe, get_recipe
+from rhoray.train.recipes import RECIPES, Recipe, get_recipe
 
 RUNS = ("bare", "one", "two")
 WORKERS = {"one": 1, "two": 2}
@@ -54,7 +54,7 @@ def bare(data: str, out: str, recipe: Recipe) -> list[dict[str, float]]:
     task = autoencoder.prepare(read_manifest(data), normalise(out), recipe, 1, resume=False)
     torch.manual_seed(recipe.seed)
     model = build_autoencoder(recipe.network)
-    autoencoder.initialise(model, recipe, task.data)
+    outcome.initialise(model, recipe, task.data)
     state = start_state(model, recipe, steps_per_epoch=task.plan.steps)
     device = torch.device("cpu")
     feed = Feed(task.plan, (task.plan.read(chunk) for chunk in task.plan.chunks()), recipe, device)
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=int, default=96, help="crystals an epoch")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--recipe", choices=RECIPES, default=DEFAULT_RECIPE)
+    parser.add_argument("--recipe", choices=RECIPES, default="zones")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -17,8 +17,8 @@ def arguments() -> argparse.Namespace:
     p.add_argument(
         "--recipe",
         choices=("zones", "patch", "paper"),
-        default="patch",
-        help="patch: for any frame (default); zones: the most exact, frame cell alone; paper: that of arXiv:2605.07227",
+        help="zones: the most exact, frame cell (default there); patch: any frame (default for padded and box); "
+        "paper: that of arXiv:2605.07227",
     )
     p.add_argument("--frame", choices=("cell", "padded", "box"), help="default: the recipe's")
     p.add_argument("--epochs", type=positive, metavar="N", help="default: the recipe's")

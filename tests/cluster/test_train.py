@@ -21,10 +21,11 @@ from rhoray.local.processes import descendants, title
 from rhoray.models.autoencoder import AutoencoderConfig, build_autoencoder
 from rhoray.pipeline.ingest import IngestConfig, ingest
 from rhoray.store.manifest import read_manifest
-from rhoray.train.autoencoder import initialise, prepare, train_autoencoder
+from rhoray.train.autoencoder import prepare, train_autoencoder
 from rhoray.train.checkpoints import checkpoints_of
 from rhoray.train.feed import Feed
 from rhoray.train.loop import run_epochs, start_state
+from rhoray.train.outcome import initialise
 from rhoray.train.recipes import Recipe
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import ray.train
@@ -20,29 +19,22 @@ import ray.train.torch
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-import rhoray
 from rhoray.core.errors import DatasetError, ResourceError, RunError
 from rhoray.core.storage import exists, join, normalise, open_filesystem, read_bytes, write_bytes
-from rhoray.evaluate.plots import curves_figure, reconstruction_figure
 from rhoray.models.autoencoder import (
-    Autoencoder,
-    PatchAutoencoder,
     build_autoencoder,
     count_parameters,
-    patch_components,
-    patch_moment,
 )
-from rhoray.models.encoder_files import WEIGHTS, autoencoder_files, load_autoencoder
-from rhoray.models.frames import encode_densities, frames_tensor
+from rhoray.models.encoder_files import WEIGHTS
 from rhoray.pipeline.batches import plan_dataset
 from rhoray.pipeline.cluster import cpus_per_worker, hush_workers
 from rhoray.pipeline.order import Plan, crystals_of, window_rows
 from rhoray.store.manifest import Manifest, read_manifest
-from rhoray.store.shards import read_shard, row_density
 from rhoray.train.checkpoints import Checkpoints, check_room, checkpoints_of, forget_others
 from rhoray.train.feed import Feed
-from rhoray.train.journal import SCORE, Journal, say
+from rhoray.train.journal import Journal, say
 from rhoray.train.loop import Diverged, Host, TrainState, run_epochs, start_state
+from rhoray.train.outcome import best_epoch, initialise, write_outcome
 from rhoray.train.recipes import Recipe
 
 RUN = "run.json"
@@ -110,7 +102,7 @@ def train_autoencoder(
     task = prepare(manifest, out, recipe, workers, resume=resume)
     forget_others(out, task.name)
     _fit(task, workers, gpu=gpu)
-    summary = _write(task, manifest)
+    summary = write_outcome(out, recipe, task.checkpoints, manifest)
     return {**summary, "seconds": round(time.monotonic() - started, 2), "out": out}
 
 
@@ -263,27 +255,6 @@ def _tables(plan: Plan) -> Iterator[pa.Table]:
         yield from plan_dataset(plan).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
-    """Give a patch network its linear start; every worker computes the same from the same crystals."""
-    if not isinstance(model, PatchAutoencoder):
-        return
-    manifest = read_manifest(data)
-    train = manifest.written[manifest.written.split == "train"]
-    wanted = set(train.material_id[: recipe.basis_crystals])
-    shards = dict.fromkeys(join(manifest.uri, s) for s in train.shard[: recipe.basis_crystals])
-    rows = (r for uri in shards for r in read_shard(uri) if r["material_id"] in wanted)
-    moments = (patch_moment(frames_tensor([row_density(row)], recipe.frame)) for row in rows)
-    total = torch.stack(list(_running_sum(moments)))[-1]
-    model.set_basis(patch_components(total).to(next(model.parameters()).device))
-
-
-def _running_sum(moments: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    total = next(moments)
-    for moment in moments:
-        total += moment
-    yield total
-
-
 def _add_up(total: torch.Tensor) -> None:
     torch.distributed.all_reduce(total)
 
@@ -322,52 +293,3 @@ class _Keeper:
         if best_epoch(state.history) == state.epoch:
             self.checkpoints.save_best(state)
         self.save(state)
-
-
-def best_epoch(history: list[dict[str, float]]) -> int:
-    """Return the number of the first epoch with the smallest validation error."""
-    return 1 + int(np.nanargmin([epoch[SCORE] for epoch in history]))
-
-
-def _write(task: Task, manifest: Manifest) -> dict[str, Any]:
-    """Write the best epoch's network, and pictures of how it came about and of what it does; return the summary."""
-    recipe, out = task.recipe, task.out
-    last, best = task.checkpoints.last(), task.checkpoints.best()
-    assert last is not None
-    history = last["history"]
-    model = build_autoencoder(recipe.network)
-    model.load_state_dict(best["model"])
-    summary = {
-        "recipe": recipe.name,
-        "parameters": count_parameters(model),
-        "epochs": len(history),
-        "best_epoch": best["epoch"],
-        "volumes_per_second": round(float(np.median([epoch["volumes_per_second"] for epoch in history])), 2),
-        **{name: value for name, value in history[best["epoch"] - 1].items() if name.startswith("val_")},
-    }
-    seen = manifest.written[manifest.written.split.isin(["train", "val"])]
-    facts = {
-        "recipe": asdict(recipe),
-        "metrics": summary,
-        "data": manifest.uri,
-        "training_formulas": sorted(set(seen.formula)),
-        "code": rhoray.__version__,
-    }
-    files = autoencoder_files(model, recipe.network, recipe.frame, facts)
-    write_bytes(join(out, "curves.png"), curves_figure(history))
-    write_bytes(join(out, "reconstruction.png"), _picture(files, recipe, manifest))
-    for name, content in files.items():
-        write_bytes(join(out, name), content)
-    return summary
-
-
-def _picture(files: dict[str, bytes], recipe: Recipe, manifest: Manifest) -> bytes:
-    trained = load_autoencoder(files)
-    held = manifest.written[manifest.written.split == "val"].iloc[0]
-    row = next(r for r in read_shard(join(manifest.uri, held.shard)) if r["material_id"] == held.material_id)
-    density = row_density(row)
-    with torch.inference_mode():
-        latent = torch.from_numpy(encode_densities(trained, [density]))
-        found = trained.model.decode(latent)[0, 0].numpy()
-    expected = frames_tensor([density], recipe.frame)[0, 0].numpy()
-    return reconstruction_figure(expected, found, f"{held.formula} ({held.material_id})")

@@ -57,12 +57,14 @@ class Recipe:
 
 
 def zones() -> Recipe:
-    """The most exact: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
-    return Recipe(name="zones", network=AutoencoderConfig(architecture="zones"), learning_rate=1e-3)
+    """RhoRay's own: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
+    network = AutoencoderConfig(architecture="zones")
+    # Fourier transforms are not made in bfloat16.
+    return Recipe(name="zones", network=network, learning_rate=1e-3, augment=True, precision="float32")
 
 
 def patch() -> Recipe:
-    """Patches with a linear core, convolutions at 16^3; for any frame, and so far of the most use to regressors."""
+    """Patches with a linear core, convolutions at 16^3; for any frame."""
     return Recipe(name="patch", network=AutoencoderConfig())
 
 
@@ -84,15 +86,20 @@ def paper() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"zones": zones, "patch": patch, "paper": paper}
-DEFAULT_RECIPE = "patch"
 
 
-def get_recipe(name: str, *, frame: FrameKind | None = None, epochs: int | None = None) -> Recipe:
-    """Return a recipe with the overrides that are given.
+def default_recipe(frame: FrameKind | None) -> str:
+    """Return the name of the recipe for a frame: zones need one whose opposite faces touch."""
+    return "zones" if frame in (None, "cell") else "patch"
+
+
+def get_recipe(name: str | None = None, *, frame: FrameKind | None = None, epochs: int | None = None) -> Recipe:
+    """Return a recipe with the overrides that are given; without a name that for the frame.
 
     Raises:
         RhoRayError: no recipe has that name, or epochs is not positive.
     """
+    name = name or default_recipe(frame)
     if name not in RECIPES:
         raise RhoRayError(f"no recipe {name!r}, expected one of {', '.join(RECIPES)}")
     if epochs is not None and epochs < 1:
