@@ -13,7 +13,7 @@ from rhoray.models.zones import (
     Bands,
     Metric,
     Spectrum,
-    best_metric,
+    best_zones,
     put_bands,
     read_header,
     take_bands,
@@ -58,9 +58,8 @@ class ZoneCore(nn.Module):
     def encode(self, frames: Float[Tensor, "b 1 128 128 128"]) -> Float[Tensor, "b 16 16 16 16"]:
         """Return latents: the 16 zones, adjusted by what lies above them, and the header."""
         spectrum = torch.fft.rfftn(frames[:, 0], dim=(1, 2, 3), norm="forward")
-        metric = best_metric(spectrum)
-        bands = take_bands(spectrum, zones_of(metric, BANDS + ABOVE))
-        return self.latents_of(bands, metric)
+        metric, zones = best_zones(spectrum, BANDS + ABOVE)
+        return self.latents_of(take_bands(spectrum, zones), metric)
 
     def latents_of(self, bands: Bands, metric: Metric) -> Float[Tensor, "b 16 16 16 16"]:
         """Return latents of all the zones that the network knows."""

@@ -17,10 +17,11 @@ besides the waves: the metric, and how strong the waves are that the 16 bands le
 
 import functools
 import itertools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 FRAME = 128
@@ -30,16 +31,30 @@ STRIDE = FRAME // CELLS
 ALIASES = STRIDE**3
 BANDS = 16
 METRIC_SCALE = 1e-3  # a metric's steps, among numbers in e/A3
-NEGLIGIBLE = 1e-11  # share of the power; its square root is that of the density
+# Share of the power; its square root, 0.003 % of the density, is a tenth of what compact shards round off. A metric of
+# its own would make encoding such a crystal four times as slow.
+NEGLIGIBLE = 1e-9
 METRIC_STEPS = 64  # to 1: a metric is whole numbers, so that lengths compare alike on every machine
 HALF = FRAME // 2 + 1
 NOWHERE = FRAME * FRAME * HALF  # where waves go that their conjugates stand for
 ROOT = 2.0**0.5
 UPPER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Spectrum = Complex[Tensor, "b 128 128 65"]
 Metric = Int[Tensor, "b 6"]
 Bands = Float[Tensor, "b bands 16 16 16"]
+
+
+def constant(make: Callable[P, T]) -> Callable[P, T]:
+    """Make a function's tensors once for all, and usable by training even if encoding asked for them first."""
+
+    def plainly(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False), torch.no_grad():
+            return make(*args, **kwargs)
+
+    return cast(Callable[P, T], functools.cache(functools.wraps(make)(plainly)))
 
 
 class _Layout(NamedTuple):
@@ -61,7 +76,7 @@ class _Layout(NamedTuple):
 OWN = 8
 
 
-@functools.cache
+@constant
 def _layout(device: torch.device) -> _Layout:
     cells = torch.tensor(list(itertools.product(range(CELLS), repeat=3)))
     place = torch.arange(CLASSES)
@@ -77,14 +92,14 @@ def _layout(device: torch.device) -> _Layout:
     return _Layout(*(t.to(device) for t in (waves, chosen, partner[chosen], forbidden)))
 
 
-@functools.cache
+@constant
 def _products(device: torch.device) -> Tensor:
     """Return ka ka, kb kb, kc kc, 2 ka kb, 2 ka kc, 2 kb kc of every wave, (6, classes * aliases)."""
     waves = _layout(device).waves.double()
     return torch.stack([(1 + (i != j)) * waves[..., i] * waves[..., j] for i, j in UPPER]).flatten(1)
 
 
-@functools.cache
+@constant
 def _moment_factors(device: torch.device) -> Tensor:
     """Return the same six products of every wave of a half spectrum, without the mean, (6, 128 * 128 * 65)."""
     full = torch.fft.fftfreq(FRAME, 1 / FRAME, device=device)
@@ -93,19 +108,21 @@ def _moment_factors(device: torch.device) -> Tensor:
     return torch.stack([k[i] * k[j] for i, j in UPPER]).flatten(1)
 
 
-def metrics_of(spectrum: Spectrum) -> list[Metric]:
-    """Return the metrics by which a crystal's waves might be sorted, in whole 1/64ths, volumes kept.
+def read_metric(spectrum: Spectrum) -> Metric:
+    """Return the metric that the spectrum itself suggests, in whole 1/64ths, volumes kept.
 
-    The first takes all axes as equal, which loses nothing while the density is coarse. The second is read off the
-    spectrum: in a crystal of round atoms it fades alike in all directions, so the mean of k k^T over its waves,
+    In a crystal of round atoms the spectrum fades alike in all directions, so the mean of k k^T over its waves,
     weighted by their amplitude, is the metric's inverse but for a factor.
     """
     strength = spectrum.detach().abs().flatten(1)
     strength[:, 0] = 0
     total = strength.sum(1, keepdim=True).clamp_min(torch.finfo(strength.dtype).tiny)
-    moment = _symmetric((strength @ _moment_factors(spectrum.device).T / total).double())
-    eye = torch.eye(3, dtype=moment.dtype, device=moment.device).expand_as(moment)
-    return [quantised(eye), quantised(moment)]
+    return quantised(_symmetric((strength @ _moment_factors(spectrum.device).T / total).double()))
+
+
+def plain_metric(count: int, device: torch.device) -> Metric:
+    """Return the metric that takes all axes as equal, which loses nothing while the density is coarse."""
+    return quantised(torch.eye(3, dtype=torch.float64, device=device).expand(count, 3, 3))
 
 
 def quantised(inverse: Float[Tensor, "b 3 3"]) -> Metric:
@@ -139,9 +156,39 @@ class Zones(NamedTuple):
     mirror: Tensor
     bands: int
 
+    def of(self, rows: Tensor) -> "Zones":
+        """Return those of some crystals."""
+        return Zones(self.place[rows], self.conjugate[rows], self.mirror[rows], self.bands)
+
+    def first(self, count: int) -> "Zones":
+        """Return the first bands alone."""
+        return Zones(self.place[:, :count], self.conjugate[:, :count], self.mirror[:, :count], count)
+
+    def replaced(self, rows: Bool[Tensor, " b"], others: "Zones") -> "Zones":
+        """Return these zones with others, one for each of the chosen crystals."""
+        return Zones(
+            self.place.index_put((rows,), others.place),
+            self.conjugate.index_put((rows,), others.conjugate),
+            self.mirror.index_put((rows,), others.mirror),
+            self.bands,
+        )
+
 
 def zones_of(metric: Metric, count: int) -> Zones:
     """Return where the first `count` bands are (an even number)."""
+    other = (metric != plain_metric(1, metric.device)).any(1)
+    plain = _plain_zones(count, metric.device)
+    zones = plain.of(torch.zeros(len(metric), dtype=torch.long, device=metric.device))
+    return zones.replaced(other, _sorted_zones(metric[other], count)) if bool(other.any()) else zones
+
+
+@constant
+def _plain_zones(count: int, device: torch.device) -> Zones:
+    """Return the zones of one crystal whose axes count as equal, as most do."""
+    return _sorted_zones(plain_metric(1, device), count)
+
+
+def _sorted_zones(metric: Metric, count: int) -> Zones:
     layout = _layout(metric.device)
     length = (metric.double() @ _products(metric.device)).unflatten(1, (-1, ALIASES))
     # Whole numbers below 2^53: exact, and the place breaks ties the same way everywhere.
@@ -211,20 +258,47 @@ def _join(own: Float[Tensor, "b count 8"], count: int) -> Tensor:
     return torch.cat([pairs, torch.zeros_like(pairs)], dim=1)
 
 
-def best_metric(spectrum: Spectrum) -> Metric:
-    """Return, per crystal, the metric whose first 16 bands hold the most of the spectrum.
+def best_zones(spectrum: Spectrum, count: int) -> tuple[Metric, Zones]:
+    """Return, per crystal, the metric whose first 16 bands hold the most of the spectrum, and its first `count` bands.
 
     Where nearly nothing is left out with all axes equal, that is it: the choice must not hang on rounding.
     """
-    plain, read = metrics_of(spectrum)
-    # In double precision, and before any transform: what rounding moves would look like waves left out.
-    power = torch.view_as_real(spectrum.detach()).double().square().sum(-1)
-    power[..., 1:-1] *= 2  # the half that rfftn leaves out
+    device = spectrum.device
+    squares = torch.view_as_real(spectrum.detach()).flatten(1).square()
+    inside, left_out = (squares @ _weights(device)).unbind(1)
+    coarse = left_out <= NEGLIGIBLE * (inside + left_out)
+    metric = plain_metric(len(spectrum), device)
+    zones = zones_of(metric, count)
+    if bool(coarse.all()):
+        return metric, zones
+    fine = ~coarse
+    read = read_metric(spectrum[fine])
+    others = zones_of(read, count)
+    # In double precision: what rounding moves would look like waves left out.
+    some = _power(spectrum[fine])
+    better = _power_left_out(some, others.first(BANDS)) < _power_left_out(some, zones.first(BANDS).of(fine))
+    chosen = fine.clone()
+    chosen[fine] = better
+    metric[chosen] = read[better]
+    return metric, zones.replaced(chosen, others.of(better))
+
+
+@constant
+def _weights(device: torch.device) -> Float[Tensor, "parts 2"]:
+    """Return how much each wave's real and imaginary part count inside the first 16 plain bands, and outside them."""
+    every = _power(torch.ones(1, FRAME, FRAME, HALF, dtype=torch.complex64, device=device))
+    outside = torch.nn.functional.pad(every, (0, 1)).scatter(1, _stored(_plain_zones(BANDS, device)), 0.0)[:, :NOWHERE]
+    return torch.stack([every[0] - outside[0], outside[0]], dim=1).float().repeat_interleave(2, dim=0)
+
+
+def _power(spectrum: Spectrum) -> Float[Tensor, "b waves"]:
+    """Return the power of each wave, its conjugate's included where a half spectrum leaves that out; not the mean's."""
+    spectrum = spectrum.detach()
+    power = spectrum.real.double().square() + spectrum.imag.double().square()
+    power[..., 1:-1] *= 2
     power = power.flatten(1)
     power[:, 0] = 0
-    left_out = [_power_left_out(power, zones_of(metric, BANDS)) for metric in (plain, read)]
-    better = (left_out[1] < left_out[0]) & (left_out[0] > NEGLIGIBLE * power.sum(1))
-    return torch.where(better[:, None], read, plain)
+    return power
 
 
 def _power_left_out(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
@@ -259,7 +333,7 @@ def read_header(latents: Float[Tensor, "b 16 16 16 16"]) -> tuple[Bands, Metric,
     return latents - _as_bands(header, patterns), metric, header[:, 0]
 
 
-@functools.cache
+@constant
 def _patterns(device: torch.device) -> Float[Tensor, "4 16 16 16"]:
     """Return the waves of the header's classes on the 16^3 grid: each is +1 or -1 from point to point."""
     alternating, constant = (-1.0) ** torch.arange(CELLS), torch.ones(CELLS)

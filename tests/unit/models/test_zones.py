@@ -12,8 +12,8 @@ from rhoray.models.encoder_files import autoencoder_files, load_autoencoder
 from rhoray.models.losses import density_error, electron_error
 from rhoray.models.zones import (
     BANDS,
-    best_metric,
-    metrics_of,
+    best_zones,
+    plain_metric,
     put_bands,
     quantised,
     read_header,
@@ -107,12 +107,15 @@ def test_the_header_is_read_back():
 
 
 def test_a_long_cell_gets_a_metric_of_its_own_and_coarse_ones_need_none(frames):
-    found = best_metric(spectrum_of(frames[:, 0]))
+    found, zones = best_zones(spectrum_of(frames[:, 0]), BANDS)
     plain = quantised(torch.eye(3, dtype=torch.float64)[None])[0]
     assert torch.equal(found[0], plain)
     assert torch.equal(found[1], plain)
     assert found[2, 2] < found[2, 0] / 10  # squares of lengths: the long axis' waves count as short
-    assert torch.equal(metrics_of(spectrum_of(frames[:, 0]))[0][2], plain)
+    assert torch.equal(plain_metric(3, frames.device)[2], plain)
+    assert torch.equal(zones.place, zones_of(found, BANDS).place)
+    assert torch.equal(zones.place[2], zones_of(found[2:], BANDS).place[0])
+    assert torch.equal(zones_of(found, 64).first(BANDS).mirror, zones.mirror)
 
 
 def test_untrained_it_is_exact_where_65536_numbers_are_enough_and_beats_fourier_where_not(frames):
