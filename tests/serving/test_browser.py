@@ -5,20 +5,14 @@ Needs Debian's `chromium` (or any Chromium on PATH): without one these tests are
 
 import json
 import shutil
-import socket
-import threading
-import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 from rhoray.density.vasp import write_chgcar
-from serve.routes import build_api
-from serve.settings import ServeSettings
+from tests.serving.local_model import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: apt-get install chromium")
@@ -26,22 +20,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: a
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE = 60_000  # ms; software drawing on a busy machine
 OPENS = "open-sesame"
-
-
-@contextmanager
-def serving(model, **settings):
-    """Serve the app from a thread; gives its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        api = build_api(ServeSettings(**settings), model)
-        server = uvicorn.Server(uvicorn.Config(api, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=20)
 
 
 @pytest.fixture(scope="module")
