@@ -1,6 +1,6 @@
 """How much one ingress replica takes on at once; the rest is refused before it fills the memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from serve.problems import Overloaded
@@ -27,9 +27,16 @@ class Ticket:
 class Admission:
     """Counts requests and bytes; used from one event loop, so it needs no lock."""
 
-    def __init__(self, *, max_requests: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_requests: int,
+        max_bytes: int,
+        on_change: Callable[[int, int], None] = lambda _requests, _bytes: None,
+    ) -> None:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._on_change = on_change
         self.requests = 0
         self.bytes = 0
 
@@ -43,12 +50,14 @@ class Admission:
         if self.requests >= self._max_requests:
             raise Overloaded(f"{self.requests} requests are under way, the most this replica takes")
         self.requests += 1
+        self._on_change(self.requests, self.bytes)
         ticket = Ticket(self)
         try:
             yield ticket
         finally:
             self.requests -= 1
             self.bytes -= ticket.held
+            self._on_change(self.requests, self.bytes)
 
     def take(self, num_bytes: int) -> None:
         """Count more bytes, or refuse them."""

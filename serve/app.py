@@ -13,6 +13,7 @@ from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
 from serve.deployments import Encoder, Regressor
+from serve.logs import log_through_serve
 from serve.problems import RETRY_AFTER_SECONDS
 from serve.remote import RemoteModel
 from serve.routes import build_api
@@ -37,12 +38,13 @@ class Api:
         regressor: DeploymentHandle,
         settings: ServeSettings | None = None,
     ) -> None:
+        log_through_serve()
         self._settings = settings or ServeSettings()
         self._model = RemoteModel(encoder, regressor)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's hook: the HTTP app, built in the replica because it depends on its settings."""
-        return build_api(self._settings, self._model)
+        return build_api(self._settings, self._model, behind_serve=True)
 
 
 def build(settings: ServeSettings) -> Application:

@@ -17,8 +17,12 @@ from rhoray.core.errors import InputRefused
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.prediction import Prediction
 from rhoray.inference.predictor import Predictor
+from rhoray.inference.reconstruct import Shape, decode_latent
+from rhoray.models.encoder_files import TrainedAutoencoder
 from serve.batching import each_or_refusal, result_or_raise
-from serve.messages import Answer, Encoded, ModelId
+from serve.logs import log_through_serve
+from serve.messages import Answer, Decoded, Encoded, ModelId
+from serve.metrics import BatchMetrics
 from serve.problems import RETRY_AFTER_SECONDS, Overloaded
 from serve.settings import LARGEST_BATCH, ServeSettings
 
@@ -66,12 +70,24 @@ def predict_canary(predictor: Predictor) -> None:
         raise RuntimeError(f"the regressors give {values}, expected finite numbers")
 
 
+def decode_or_refusal(
+    trained: TrainedAutoencoder, latent: np.ndarray, *, seen: Shape, shape: Shape
+) -> np.ndarray | InputRefused:
+    """Return the decoded density, or why there is none: a refusal does not make a replica suspect."""
+    try:
+        return decode_latent(trained, latent, seen=seen, shape=shape)
+    except InputRefused as refusal:
+        return refusal
+
+
 class _Worker:
     """A loaded predictor, the seconds of its calls, and whether it may be trusted."""
 
-    def __init__(self, settings: ServeSettings, probe: Callable[[Predictor], object]) -> None:
+    def __init__(self, name: str, settings: ServeSettings, probe: Callable[[Predictor], object]) -> None:
+        log_through_serve()
         self.predictor = Predictor.load(settings.bundle)
         self.model = ModelId(self.predictor.name, self.predictor.version)
+        self.metrics = BatchMetrics(name, self.model)
         self._probe = probe
         self._is_suspect = False
         probe(self.predictor)
@@ -105,7 +121,7 @@ class Encoder:
 
     def __init__(self, settings: ServeSettings | None = None) -> None:
         settings = settings or ServeSettings()
-        self._worker = _Worker(settings, encode_canary)
+        self._worker = _Worker("Encoder", settings, encode_canary)
         self._encode_batch.set_max_batch_size(settings.max_batch_size)
         self._encode_batch.set_batch_wait_timeout_s(settings.batch_wait_timeout_s)
 
@@ -117,10 +133,26 @@ class Encoder:
     async def _encode_batch(self, densities: list[ChargeDensity]) -> list[Encoded | InputRefused]:
         encode = self._worker.predictor.encode
         latents, seconds = await self._worker.run(lambda: each_or_refusal(lambda some: list(encode(some)), densities))
+        self._worker.metrics.called(len(densities), seconds)
         return [
             entry if isinstance(entry, InputRefused) else Encoded(entry, self._worker.model, seconds)
             for entry in latents
         ]
+
+    async def decode(self, encoded: Encoded, *, seen: Shape, shape: Shape) -> Decoded:
+        """Return the density that a latent of this bundle stands for.
+
+        Raises:
+            NoReconstruction: the bundle's frame does not hold the whole cell.
+            Overloaded: the latent is of another bundle, as happens while one is being replaced.
+        """
+        if encoded.model != self._worker.model:
+            raise Overloaded("the model is being replaced by another version")
+        trained = self._worker.predictor.bundle.autoencoder
+        values, seconds = await self._worker.run(
+            lambda: decode_or_refusal(trained, encoded.latent, seen=seen, shape=shape)
+        )
+        return Decoded(result_or_raise(values).astype(np.float32), seconds)
 
     async def identity(self) -> ModelId:
         """Return which bundle is loaded."""
@@ -143,7 +175,7 @@ class Regressor:
 
     def __init__(self, settings: ServeSettings | None = None) -> None:
         settings = settings or ServeSettings()
-        self._worker = _Worker(settings, predict_canary)
+        self._worker = _Worker("Regressor", settings, predict_canary)
         self._predict_batch.set_max_batch_size(settings.max_batch_size)
         self._predict_batch.set_batch_wait_timeout_s(settings.batch_wait_timeout_s)
 
@@ -169,6 +201,7 @@ class Regressor:
                 pairs,
             )
         )
+        self._worker.metrics.called(len(pairs), seconds)
         return [(prediction, seconds) for prediction in predictions]
 
     async def identity(self) -> ModelId:

@@ -7,6 +7,7 @@ import numpy as np
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.prediction import Prediction
+from rhoray.inference.reconstruct import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,14 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Decoded:
+    """A density made of a latent, (na, nb, nc) float32, electrons per cubic Angstrom, and the seconds that it took."""
+
+    values: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A prediction with the seconds of both model calls."""
 
@@ -43,8 +52,12 @@ class PropertyModel(Protocol):
         """Return the latent of one density."""
         ...
 
-    async def predict(self, density: ChargeDensity) -> Answer:
-        """Return the properties of one density."""
+    async def predict(self, density: ChargeDensity, encoded: Encoded | None = None) -> Answer:
+        """Return the properties of one density, whose latent may be there already."""
+        ...
+
+    async def decode(self, encoded: Encoded, *, seen: Shape, shape: Shape) -> Decoded:
+        """Return the density that a latent stands for, on a grid of `shape`; `seen` is the grid that was encoded."""
         ...
 
     async def card(self) -> dict[str, Any]:

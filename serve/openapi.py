@@ -7,6 +7,13 @@ from serve.problems import MEDIA_TYPE, Problem
 from serve.schemas import UriInput
 from serve.upload import FIELD
 
+DESCRIPTION = """Materials properties with 90 % intervals from DFT charge densities.
+
+    curl -F file=@CHGCAR http://127.0.0.1:8000/v1/predict
+
+Every answer has an `X-Request-ID`: the sender's own when it is 1 to 64 letters, digits, dots, dashes or underscores.
+Refusals are RFC 9457 problem documents; 503 comes with `Retry-After`."""
+
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -27,10 +34,18 @@ def binary(media_type: str) -> Responses:
     return {200: {"description": "OK", "content": {media_type: {"schema": schema}}}}
 
 
+def reconstruction(media_type: str, header: str) -> Responses:
+    """Return the entry for a CHGCAR with its error in a header."""
+    (answer,) = binary(media_type).values()
+    said = {"description": "integral |d rho| over integral rho", "schema": {"type": "number"}, "example": 0.00138}
+    return {200: answer | {"headers": {header: said}}}
+
+
 def one_file() -> dict[str, Any]:
     """Return the request body of a route that takes one file or a URI."""
     content = _form({"type": "string", "format": "binary"})
-    return _body(content | {"application/json": {"schema": UriInput.model_json_schema()}})
+    by_uri = {"schema": UriInput.model_json_schema(), "example": {"uri": "s3://bucket/densities/mp-149_CHGCAR.gz"}}
+    return _body(content | {"application/json": by_uri})
 
 
 def several_files() -> dict[str, Any]:
@@ -49,3 +64,4 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 
 _SCHEMA = Problem.model_json_schema()
 FILE_PROBLEMS = problems(400, 401, 403, 404, 408, 413, 415, 422, 502, 503)
+DECODE_PROBLEMS = FILE_PROBLEMS | problems(501)

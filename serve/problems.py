@@ -18,12 +18,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rhoray.core.errors import InputRefused, Unavailable
+from rhoray.inference.reconstruct import NoReconstruction
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
 RETRY_AFTER_SECONDS = 1
+PROBLEM_KEY = "rhoray.problem"  # in an ASGI scope
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -85,6 +87,7 @@ KINDS = {
     "refused": Kind(422, "The file can't be used"),
     "internal": Kind(500, "Something failed on our side"),
     "not-converged": Kind(422, "The calculation did not converge"),
+    NoReconstruction.code: Kind(501, "This model can't decode its latents"),
     "unavailable": Kind(502, "The storage did not give the object"),
     "overloaded": Kind(503, "Too busy, try again"),
 }
@@ -100,10 +103,16 @@ class Problem(BaseModel):
     """An RFC 9457 problem document."""
 
     type: str = Field(examples=["urn:rhoray:problem:unreadable"])
-    title: str
-    status: int
-    detail: str = Field(description="what was found and what was expected")
-    instance: str = Field(description="this request; the server's log has the same id")
+    title: str = Field(examples=["The file can't be read"])
+    status: int = Field(examples=[400])
+    detail: str = Field(
+        description="what was found and what was expected",
+        examples=["truncated CHGCAR: it ends before the blank line that follows the atoms; copy the file again"],
+    )
+    instance: str = Field(
+        description="this request; the server's log has the same id",
+        examples=["urn:rhoray:request:7f3e4a90-2f34-4a4e-9d3c-8a1f5f4f6f0e"],
+    )
 
 
 class FileProblem(Problem):
@@ -132,10 +141,20 @@ def _document(code: str, detail: str, instance: str) -> Problem:
     )
 
 
+def is_request_id(text: str) -> bool:
+    """Return whether an id may go into logs and answers as it is."""
+    return _SAFE_ID.fullmatch(text) is not None
+
+
 def instance_of(request: Request) -> str:
     """Return a URN for this request, from the id that Serve gives it (or its sender)."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    return f"urn:rhoray:request:{given if _SAFE_ID.fullmatch(given) else uuid.uuid4()}"
+    return f"urn:rhoray:request:{given if is_request_id(given) else uuid.uuid4()}"
+
+
+def problem_name(problem: Problem) -> str:
+    """Return the last part of a problem's type, such as `unreadable`."""
+    return problem.type.rsplit(":", 1)[-1]
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
@@ -150,13 +169,13 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """Exception handler for our own tree and for everything that nobody expected."""
-    return problem_response(problem_of(error, instance_of(request)))
+    return _answer(request, problem_of(error, instance_of(request)))
 
 
 async def answer_validation_error(request: Request, error: RequestValidationError) -> Response:
     """Exception handler for FastAPI's own checks of parameters."""
     found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    return problem_response(_document("invalid-request", found, instance_of(request)))
+    return _answer(request, _document("invalid-request", found, instance_of(request)))
 
 
 async def answer_http_exception(request: Request, error: HTTPException) -> Response:
@@ -169,4 +188,10 @@ async def answer_http_exception(request: Request, error: HTTPException) -> Respo
         detail=f"{request.method} {request.url.path}: {error.detail}; GET /docs lists the routes",
         instance=instance_of(request),
     )
-    return problem_response(problem, dict(error.headers or {}))
+    return _answer(request, problem, dict(error.headers or {}))
+
+
+def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """Answer a request with a problem, and leave its name where it is counted and logged."""
+    request.scope[PROBLEM_KEY] = problem_name(problem)
+    return problem_response(problem, headers)

@@ -11,7 +11,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from rhoray.density.charge_density import ChargeDensity
-from serve.messages import Answer, Encoded, ModelId
+from rhoray.inference.reconstruct import Shape
+from serve.messages import Answer, Decoded, Encoded, ModelId
 from serve.problems import Overloaded
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,17 @@ class RemoteModel:
         """Return the latent of one density."""
         return await call(lambda: self._encoder.encode.remote(density))
 
-    async def predict(self, density: ChargeDensity) -> Answer:
-        """Return the properties of one density; the latent does not come through here."""
-        answer = await call(lambda: self._regressor.predict.remote(density, self._encoder.encode.remote(density)))
+    async def predict(self, density: ChargeDensity, encoded: Encoded | None = None) -> Answer:
+        """Return the properties of one density; a latent that is not there yet does not come through here."""
+        answer = await call(
+            lambda: self._regressor.predict.remote(density, encoded or self._encoder.encode.remote(density))
+        )
         self._last_seen = answer.model, monotonic()
         return answer
+
+    async def decode(self, encoded: Encoded, *, seen: Shape, shape: Shape) -> Decoded:
+        """Return the density that a latent stands for."""
+        return await call(lambda: self._encoder.decode.remote(encoded, seen=seen, shape=shape))
 
     async def card(self) -> dict[str, Any]:
         """Return the bundle's model card."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import logging
 from time import perf_counter
 from typing import Any
 
@@ -12,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rhoray import __version__
 from rhoray.core.errors import RhoRayError
@@ -20,6 +18,9 @@ from serve import openapi
 from serve.admission import Admission, Ticket
 from serve.auth import token_check
 from serve.messages import PropertyModel
+from serve.metrics import RequestMetrics
+from serve.middleware import LastResort, Observed
+from serve.page import page_routes
 from serve.problems import (
     FileProblem,
     Overloaded,
@@ -27,9 +28,10 @@ from serve.problems import (
     answer_http_exception,
     answer_validation_error,
     instance_of,
+    problem_name,
     problem_of,
 )
-from serve.schemas import FilePrediction, Health, PredictResponse, model_of
+from serve.schemas import FilePrediction, Health, Live, PredictResponse, model_of
 from serve.service import Service
 from serve.settings import ServeSettings
 from serve.upload import (
@@ -41,29 +43,46 @@ from serve.upload import (
     read_uri_input,
     refuse_media_type,
 )
-
-logger = logging.getLogger(__name__)
+from serve.views import ViewResponse
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
 NPY = "application/x-npy"
+CHGCAR = "text/plain; charset=us-ascii"
+TITLE = "RhoRay"
+DENSITY_ERROR_HEADER = "X-Density-Error"
 HEALTH_TIMEOUT_S = 5.0
 
 
-def build_api(settings: ServeSettings, model: PropertyModel) -> FastAPI:
-    """Return the whole HTTP app."""
+def build_api(settings: ServeSettings, model: PropertyModel, *, behind_serve: bool = False) -> FastAPI:
+    """Return the whole HTTP app.
+
+    Args:
+        settings: limits, tokens, allowed prefixes.
+        model: who answers.
+        behind_serve: whether Serve's proxy gives every answer its request id.
+    """
     api = FastAPI(
-        title="RhoRay",
+        title=TITLE,
         version=__version__,
-        description="Materials properties with 90 % intervals from DFT charge densities.",
+        description=openapi.DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
-    api.add_middleware(_LastResort)
+    metrics = RequestMetrics()
+    api.add_middleware(LastResort)
+    api.add_middleware(Observed, metrics=metrics, behind_serve=behind_serve)
     api.exception_handler(RhoRayError)(answer_error)
     api.exception_handler(RequestValidationError)(answer_validation_error)
     api.exception_handler(HTTPException)(answer_http_exception)
-    service = Service(settings, model)
-    admission = Admission(max_requests=settings.max_concurrent_requests, max_bytes=settings.max_bytes_in_flight)
+    service = Service(settings, model, metrics)
+    admission = Admission(
+        max_requests=settings.max_concurrent_requests,
+        max_bytes=settings.max_bytes_in_flight,
+        on_change=metrics.load,
+    )
+    api.include_router(page_routes(TITLE))
     api.include_router(_open_routes(service))
     guarded = [Depends(token_check(settings.tokens))]
     api.include_router(_model_routes(service, admission), dependencies=guarded)
@@ -73,6 +92,12 @@ def build_api(settings: ServeSettings, model: PropertyModel) -> FastAPI:
 def _open_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["operation"])
 
+    @router.get("/health/live")
+    async def live() -> Live:
+        """Answer 200 as long as the process does, even while the model is loading or busy."""
+        return Live(live=True)
+
+    @router.get("/health/ready", responses=openapi.problems(503))
     @router.get("/health", responses=openapi.problems(503))
     async def health() -> Health:
         """Answer 200 once the model can predict, whatever token is configured."""
@@ -110,6 +135,21 @@ def _model_routes(service: Service, admission: Admission) -> APIRouter:
             files = await _files(service, request, ticket)
             return await _predict_each(service, files, instance_of(request), perf_counter() - start)
 
+    @router.post("/view", openapi_extra=openapi.one_file(), responses=openapi.FILE_PROBLEMS)
+    async def view(request: Request) -> ViewResponse:
+        """Return a prediction with what the page shows: atoms, densities on a small grid, known compounds nearby."""
+        start = perf_counter()
+        with admission.enter() as ticket:
+            content = await _content(service, request, ticket)
+            return await service.view(content, upload_seconds=perf_counter() - start)
+
+    _add_file_routes(router, service, admission)
+    return router
+
+
+def _add_file_routes(router: APIRouter, service: Service, admission: Admission) -> None:
+    """Add the routes whose answers are files."""
+
     @router.post(
         "/encode",
         openapi_extra=openapi.one_file(),
@@ -124,7 +164,25 @@ def _model_routes(service: Service, admission: Admission) -> APIRouter:
         disposition = {"Content-Disposition": 'attachment; filename="latent.npy"'}
         return Response(npy_bytes(latent), headers=disposition, media_type=NPY)
 
-    return router
+    @router.post(
+        "/reconstruct",
+        openapi_extra=openapi.one_file(),
+        responses=openapi.DECODE_PROBLEMS | openapi.reconstruction(CHGCAR, DENSITY_ERROR_HEADER),
+        response_class=Response,
+    )
+    async def reconstruct(request: Request) -> Response:
+        """Return the density decoded from its latent, as a CHGCAR on the grid of the file that was sent.
+
+        Its error, integral |d rho| over integral rho, is in the header X-Density-Error.
+        """
+        with admission.enter() as ticket:
+            content = await _content(service, request, ticket)
+            made = await service.reconstruct(content)
+        headers = {
+            "Content-Disposition": 'attachment; filename="CHGCAR"',
+            DENSITY_ERROR_HEADER: f"{made.density_error:.6g}",
+        }
+        return Response(made.chgcar, headers=headers, media_type=CHGCAR)
 
 
 async def _content(service: Service, request: Request, ticket: Ticket) -> bytes:
@@ -170,6 +228,7 @@ async def _predict_each(
                 response = await service.predict(content, upload_seconds=upload_seconds)
             except Exception as error:  # noqa: BLE001 - problem_of logs what nobody expected
                 problem = problem_of(error, f"{instance}:{position}")
+                service.metrics.refused(problem_name(problem))
                 return FileProblem(file=file.name, **problem.model_dump())
         return FilePrediction(file=file.name, **response.model_dump())
 
@@ -181,30 +240,3 @@ def npy_bytes(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-class _LastResort:
-    """Turns an exception that no handler took into a problem document.
-
-    A handler for Exception would run in Starlette's outermost layer, which raises it again.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app for one request."""
-        has_started = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal has_started
-            has_started = has_started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        except Exception as error:
-            if scope["type"] != "http" or has_started:
-                raise
-            response = await answer_error(Request(scope), error)
-            await response(scope, receive, send)

@@ -23,28 +23,28 @@ class UriInput(BaseModel):
 class Material(BaseModel):
     """The crystal as it was read, so that the sender sees whether it was understood."""
 
-    formula: str = Field(description="reduced formula", examples=["Fe2O3"])
-    n_atoms: int = Field(description="atoms in the cell")
-    volume: FiniteFloat = Field(description="cell volume, cubic Angstrom")
-    n_electrons: FiniteFloat = Field(description="valence electrons in the cell")
-    density_kind: DensityKind
+    formula: str = Field(description="reduced formula", examples=["LiF"])
+    n_atoms: int = Field(description="atoms in the cell", examples=[2])
+    volume: FiniteFloat = Field(description="cell volume, cubic Angstrom", examples=[17.0])
+    n_electrons: FiniteFloat = Field(description="valence electrons in the cell", examples=[8.0])
+    density_kind: DensityKind = Field(description="promolecular: free atoms superposed, of a CIF or POSCAR")
 
 
 class PropertyValue(BaseModel):
     """One property with its 90 % interval."""
 
     target: str = Field(examples=["bulk_modulus"])
-    value: FiniteFloat
-    lower: FiniteFloat
-    upper: FiniteFloat
+    value: FiniteFloat = Field(examples=[65.18])
+    lower: FiniteFloat = Field(description="lower end of the 90 % interval", examples=[46.82])
+    upper: FiniteFloat = Field(description="upper end of the 90 % interval", examples=[90.72])
     unit: str = Field(examples=["GPa"])
 
 
 class Model(BaseModel):
     """Which bundle answered."""
 
-    name: str
-    version: str
+    name: str = Field(examples=["pretrained"])
+    version: str = Field(examples=["20261122-5b474a85"])
 
 
 class PredictResponse(BaseModel):
@@ -53,15 +53,24 @@ class PredictResponse(BaseModel):
     material: Material
     predictions: list[PropertyValue]
     in_domain: bool = Field(description="whether the model was trained on crystals like this one")
-    reasons: list[str] = Field(description="why not; empty when in_domain")
+    reasons: list[str] = Field(description="why not; empty when in_domain", examples=[[]])
     model: Model
-    seconds: Seconds = Field(description="wall time of each stage")
+    seconds: Seconds = Field(
+        description="wall time of each stage",
+        examples=[{"upload": 0.01, "parse": 0.007, "encode": 0.197, "predict": 0.022, "total": 0.325}],
+    )
 
 
 class FilePrediction(PredictResponse):
     """An entry of a batch that has a prediction."""
 
     file: str = Field(description="name of the part as it was sent")
+
+
+class Live(BaseModel):
+    """The endpoint's process answers, whatever its model does."""
+
+    live: bool
 
 
 class Health(BaseModel):

@@ -1,28 +1,54 @@
 """From the bytes of one file to its answer: parse in a thread, ask the model, time each stage."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.read import read_density
+from rhoray.density.vasp import write_chgcar
+from rhoray.inference.neighbours import KnownCompounds
 from rhoray.inference.predictor import read_input
-from serve.messages import PropertyModel
+from rhoray.inference.reconstruct import NoReconstruction, misplaced_charge
+from rhoray.store.codec import to_compact
+from serve.messages import Answer, Encoded, PropertyModel
+from serve.metrics import RequestMetrics
 from serve.problems import Overloaded, TooSlow
 from serve.schemas import Material, PredictResponse, material_of, response_of
 from serve.settings import ServeSettings
 from serve.uris import check_uri, read_uri
+from serve.views import ViewResponse, view_of
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """A CHGCAR made from a latent.
+
+    Attributes:
+        chgcar: the file, on the grid of the one that was sent.
+        density_error: misplaced charge over the charge.
+    """
+
+    chgcar: bytes
+    density_error: float
 
 
 class Service:
     """What the routes do, without HTTP."""
 
-    def __init__(self, settings: ServeSettings, model: PropertyModel) -> None:
+    def __init__(self, settings: ServeSettings, model: PropertyModel, metrics: RequestMetrics) -> None:
         self.settings = settings
         self.model = model
+        self.metrics = metrics
+        self._known = KnownCompounds.of_sample()
         # Bounded, because a file takes many times its size while it is parsed.
         self._parsers = ThreadPoolExecutor(settings.parse_workers, "parse")
         self._readers = ThreadPoolExecutor(4, "read")
@@ -45,14 +71,21 @@ class Service:
         async with self._answer_in_time():
             density, material, parse = await self._parse(content)
             answer = await self.model.predict(density)
-        seconds = {
-            "upload": upload_seconds,
-            "parse": parse,
-            "encode": answer.encode_seconds,
-            "predict": answer.predict_seconds,
-            "total": upload_seconds + perf_counter() - start,
-        }
-        return response_of(material, answer.prediction, answer.model, seconds)
+        stages = _stages(answer, upload_seconds, parse)
+        return self._response(material, answer, stages | {"total": upload_seconds + perf_counter() - start})
+
+    async def view(self, content: bytes, *, upload_seconds: float) -> ViewResponse:
+        """Return the properties of the crystal in a file, and what the page shows of it."""
+        start = perf_counter()
+        async with self._answer_in_time():
+            density, material, parse = await self._parse(content)
+            encoded = await self.model.encode(density)
+            answer, (decoded, decode) = await asyncio.gather(
+                self.model.predict(density, encoded), self._decode(density, encoded)
+            )
+            stages = _stages(answer, upload_seconds, parse) | {"decode": decode}
+            prediction = self._response(material, answer, stages | {"total": upload_seconds + perf_counter() - start})
+            return await self._in_thread(lambda: view_of(prediction, density, decoded, self._known))
 
     async def encode(self, content: bytes) -> np.ndarray:
         """Return the latent of the density in a file, (16, 16, 16, 16) float32."""
@@ -60,10 +93,38 @@ class Service:
             density, _, _ = await self._parse(content)
             return (await self.model.encode(density)).latent
 
-    async def _parse(self, content: bytes) -> tuple[ChargeDensity, Material, float]:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._parsers, _parse, content, self.settings.max_decompressed_bytes
+    async def reconstruct(self, content: bytes) -> Reconstruction:
+        """Return what is left of the density in a file after it went through its latent."""
+        limit = self.settings.max_decompressed_bytes
+        async with self._answer_in_time():
+            given, compact = await self._in_thread(lambda: _read_both(content, limit))
+            encoded = await self.model.encode(compact)
+            shape = given.values.shape
+            decoded = await self.model.decode(encoded, seen=compact.values.shape, shape=shape)
+            return await self._in_thread(lambda: _reconstruction(given, decoded.values.astype(np.float64)))
+
+    def _response(self, material: Material, answer: Answer, seconds: dict[str, float]) -> PredictResponse:
+        response = response_of(material, answer.prediction, answer.model, seconds)
+        self.metrics.predicted(
+            answer.model.name, answer.model.version, in_domain=response.in_domain, seconds=response.seconds
         )
+        return response
+
+    async def _decode(self, density: ChargeDensity, encoded: Encoded) -> tuple[tuple[np.ndarray, float] | None, float]:
+        """Return the reconstruction on the density's own grid with its error, or None, and the seconds it took."""
+        shape = density.values.shape
+        try:
+            decoded = await self.model.decode(encoded, seen=shape, shape=shape)
+        except NoReconstruction:
+            return None, 0.0
+        values = decoded.values.astype(np.float64)
+        return (values, misplaced_charge(values, density.values)), decoded.seconds
+
+    async def _parse(self, content: bytes) -> tuple[ChargeDensity, Material, float]:
+        return await self._in_thread(lambda: _parse(content, self.settings.max_decompressed_bytes))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._parsers, work)
 
     @asynccontextmanager
     async def _answer_in_time(self) -> AsyncIterator[None]:
@@ -89,3 +150,23 @@ def _parse(content: bytes, limit: int) -> tuple[ChargeDensity, Material, float]:
     start = perf_counter()
     density = read_input(content, limit=limit)
     return density, material_of(density), perf_counter() - start
+
+
+def _read_both(content: bytes, limit: int) -> tuple[ChargeDensity, ChargeDensity]:
+    """Return a density on its own grid, and as the model sees it."""
+    given = read_density(content, limit=limit)
+    return given, to_compact(given)
+
+
+def _reconstruction(given: ChargeDensity, values: np.ndarray) -> Reconstruction:
+    decoded = ChargeDensity(values, given.lattice, given.species, given.frac_coords, given.kind)
+    return Reconstruction(write_chgcar(decoded).encode(), misplaced_charge(values, given.values))
+
+
+def _stages(answer: Answer, upload: float, parse: float) -> dict[str, float]:
+    return {
+        "upload": upload,
+        "parse": parse,
+        "encode": answer.encode_seconds,
+        "predict": answer.predict_seconds,
+    }

@@ -116,6 +116,8 @@ def test_health(client):
     health = client.get("/v1/health").raise_for_status().json()
     assert (health["live"], health["ready"]) == (True, True)
     assert set(health["model"]) == {"name", "version"}
+    assert client.get("/v1/health/ready").json() == health
+    assert client.get("/v1/health/live").json() == {"live": True}
 
 
 def test_model_card_and_health_agree(client):
@@ -174,6 +176,31 @@ def test_latent(client, chgcar):
     assert (latent.shape, latent.dtype) == ((16, 16, 16, 16), np.dtype("float32"))
     assert np.isfinite(latent).all()
     assert response.content == post(client, "/v1/encode", chgcar).content
+
+
+def test_reconstruction_through_the_deployments(client, chgcar):
+    response = post(client, "/v1/reconstruct", chgcar).raise_for_status()
+    head, values = split_at_grid(chgcar)
+    made_head, made = split_at_grid(response.content)
+    assert GRID.search(made_head)[0].split() == GRID.search(head)[0].split()
+    original, made = np.array(values, float), np.array(made, float)
+    error = np.abs(made - original).sum() / original.sum()
+    assert float(response.headers["x-density-error"]) == pytest.approx(error, rel=1e-3)
+    assert error < 0.05
+
+
+def test_view_through_the_deployments(client, chgcar):
+    view = post(client, "/v1/view", chgcar).raise_for_status().json()
+    assert view["predictions"] == post(client, "/v1/predict", chgcar).json()["predictions"]
+    assert view["reconstruction"]["shape"] == view["density"]["shape"]
+    assert 0 < view["density_error"] < 0.05
+    assert len(view["nearest"]) == 6
+
+
+def test_page(client):
+    page = client.get("/").raise_for_status()
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert client.get("/page/app.js").raise_for_status().headers["content-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -264,5 +291,5 @@ def test_requests_that_are_none(client, method, path, status, name):
 
 def test_request_id_is_in_header_and_document(client):
     response = client.get("/v1/nothing", headers={"x-request-id": "test-1"})
-    assert response.headers["x-request-id"] == "test-1"
+    assert response.headers.get_list("x-request-id") == ["test-1"]
     assert response.json()["instance"] == "urn:rhoray:request:test-1"

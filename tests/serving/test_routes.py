@@ -60,7 +60,7 @@ def test_405_names_the_methods():
     assert send("GET", "/v1/predict").headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode", "/v1/predict/batch"])
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode", "/v1/view", "/v1/reconstruct", "/v1/predict/batch"])
 def test_body_of_another_type(path):
     response = send("POST", path, content=b"x", headers={"content-type": "text/plain"})
     problem = assert_problem(response, 415, "unknown-format")
@@ -68,7 +68,7 @@ def test_body_of_another_type(path):
     assert_problem(send("POST", path), 415, "unknown-format")
 
 
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode"])
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/encode", "/v1/view", "/v1/reconstruct"])
 def test_refused_before_the_model_is_asked(path):
     assert_problem(send("POST", path, files={"file": JPEG}), 415, "unknown-format")
     assert_problem(send("POST", path, files={"file": b""}), 400, "unreadable")
@@ -129,6 +129,8 @@ GUARDED = [
     ("POST", "/v1/predict"),
     ("POST", "/v1/predict/batch"),
     ("POST", "/v1/encode"),
+    ("POST", "/v1/view"),
+    ("POST", "/v1/reconstruct"),
 ]
 
 
@@ -149,7 +151,7 @@ def test_either_token_opens(token):
     assert_problem(response, 415, "unknown-format")
 
 
-@pytest.mark.parametrize("path", ["/v1/health", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/v1/health", "/v1/health/live", "/openapi.json", "/docs"])
 def test_no_token_for_health_and_docs(path):
     assert send("GET", path, settings=ServeSettings(api_token=TOKENS)).status_code != 401
 
@@ -160,3 +162,56 @@ def test_openapi_describes_bodies_and_problems():
     assert set(predict["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
     assert MEDIA_TYPE in predict["responses"]["422"]["content"]
     assert "application/x-npy" in paths["/v1/encode"]["post"]["responses"]["200"]["content"]
+
+
+def test_openapi_has_examples():
+    document = send("GET", "/openapi.json").json()
+    paths, schemas = document["paths"], document["components"]["schemas"]
+    assert paths["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]["uri"]
+    assert paths["/v1/reconstruct"]["post"]["responses"]["200"]["headers"]["X-Density-Error"]["example"]
+    for name in ("PropertyValue", "Material", "Model"):
+        assert [f for f, facts in schemas[name]["properties"].items() if not {"examples", "enum"} & set(facts)] == []
+
+
+def test_alive_though_the_model_is_broken():
+    assert send("GET", "/v1/health/live").json() == {"live": True}
+    assert send("GET", "/v1/health/ready").status_code == 500
+
+
+ANSWERS = [("GET", "/"), ("GET", "/docs"), ("GET", "/v1/model"), ("GET", "/v1/nothing"), ("POST", "/v1/predict")]
+
+
+@pytest.mark.parametrize(("method", "path"), ANSWERS)
+def test_every_answer_has_safe_headers_and_an_id(method, path):
+    headers = send(method, path).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert len(headers["x-request-id"]) == 36
+
+
+@pytest.mark.parametrize(("given", "is_kept"), [("lab-7.a_1", True), ("a b", False), ("x" * 65, False), ("<b>", False)])
+def test_a_sane_id_is_taken_over(given, is_kept):
+    response = send("GET", "/v1/nothing", headers={"x-request-id": given})
+    identity = response.headers["x-request-id"]
+    assert (identity == given) is is_kept
+    assert response.json()["instance"] == f"urn:rhoray:request:{identity}"
+
+
+def test_one_log_line_a_request_with_its_id_and_no_token(caplog):
+    headers = {"x-request-id": "abc", "authorization": "Bearer wrong-secret"}
+    with caplog.at_level(logging.INFO):
+        send("POST", "/v1/predict", headers=headers, settings=ServeSettings(api_token=TOKENS))
+    (line,) = [record for record in caplog.records if record.name == "serve.middleware"]
+    assert (line.http_status, line.problem, line.rhoray_request) == (401, "unauthorized", "abc")
+    assert line.http_route == "/v1/predict"
+    assert "wrong-secret" not in caplog.text
+    assert "alpha" not in caplog.text
+
+
+def test_a_path_of_a_stranger_is_no_label(caplog):
+    with caplog.at_level(logging.INFO):
+        send("GET", "/v1/" + "x" * 500)
+    (line,) = [record for record in caplog.records if record.name == "serve.middleware"]
+    assert line.http_route == "unknown"

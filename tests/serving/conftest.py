@@ -1,0 +1,33 @@
+"""The packaged model and the HTTP app around it, without Ray."""
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from serve.routes import build_api
+from serve.settings import ServeSettings
+from tests.serving.local_model import LocalModel
+
+Post = Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="session")
+def local_model() -> LocalModel:
+    return LocalModel()
+
+
+@pytest.fixture(scope="session")
+def post(local_model) -> Post:
+    """Post one file to a route of the app."""
+
+    def send(path: str, content: bytes, name: str = "CHGCAR") -> httpx.Response:
+        async def run() -> httpx.Response:
+            transport = httpx.ASGITransport(build_api(ServeSettings(), local_model))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+                return await client.post(path, files={"file": (name, content)})
+
+        return asyncio.run(run())
+
+    return send
