@@ -274,9 +274,9 @@ def best_zones(spectrum: Spectrum, count: int) -> tuple[Metric, Zones]:
     fine = ~coarse
     read = read_metric(spectrum[fine])
     others = zones_of(read, count)
-    # In double precision: what rounding moves would look like waves left out.
-    some = _power(spectrum[fine])
-    better = _power_left_out(some, others.first(BANDS)) < _power_left_out(some, zones.first(BANDS).of(fine))
+    # In double precision: rounding would hide the little that is left out.
+    some = torch.nn.functional.pad(_power(spectrum[fine]), (0, 1))
+    better = _power_inside(some, others.first(BANDS)) > _power_inside(some, zones.first(BANDS).of(fine))
     chosen = fine.clone()
     chosen[fine] = better
     metric[chosen] = read[better]
@@ -301,9 +301,8 @@ def _power(spectrum: Spectrum) -> Float[Tensor, "b waves"]:
     return power
 
 
-def _power_left_out(power: Float[Tensor, "b waves"], zones: Zones) -> Float[Tensor, " b"]:
-    places = _stored(zones)
-    return torch.nn.functional.pad(power, (0, 1)).scatter(1, places, 0.0)[:, :NOWHERE].sum(1)
+def _power_inside(power: Float[Tensor, "b waves_and_nowhere"], zones: Zones) -> Float[Tensor, " b"]:
+    return power.gather(1, _stored(zones)).sum(1)
 
 
 def _stored(zones: Zones) -> Int[Tensor, "b places"]:
