@@ -131,7 +131,7 @@ def main() -> None:
     need = max(trained)
     rows = [f"| {name} | {r:.1f} | {r / need:.1f} | {peak:.2f} |" for name, (r, peak) in found.items()]
     said = (
-        f"The default recipe (`patch`, batch {BATCH}) consumes {trained[0]:.1f} volumes/s before the other runs "
+        f"Recipe `patch` (batch {BATCH}) consumes {trained[0]:.1f} volumes/s before the other runs "
         f"and {trained[1]:.1f} after them; the ratio is against the larger."
     )
     body = "\n".join(

@@ -44,7 +44,7 @@ class Model(BaseModel):
     """Which bundle answered."""
 
     name: str = Field(examples=["pretrained"])
-    version: str = Field(examples=["20261122-5b474a85"])
+    version: str = Field(examples=["20261124-f040047d"])
 
 
 class PredictResponse(BaseModel):

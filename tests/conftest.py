@@ -157,7 +157,7 @@ def pipeline(cluster) -> Pipeline:
         "bundle": f"{base}/bundles/sample",
     }
     ingested = ingest(IngestConfig(source="sample:", out=uris["densities"]))
-    trained = train_autoencoder(uris["densities"], uris["encoder"], get_recipe("patch", epochs=1), workers=2)
+    trained = train_autoencoder(uris["densities"], uris["encoder"], get_recipe(epochs=1), workers=2)
     encoded = encode(uris["densities"], uris["encoder"], uris["latents"])
     search = SearchConfig(
         latents=uris["latents"], targets=["bulk_modulus", "shear_modulus"], out=uris["trees"], trials=3

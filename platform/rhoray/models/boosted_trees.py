@@ -44,8 +44,14 @@ class BoostedTrees:
     def to_bytes(self) -> bytes:
         """Return LightGBM's text or XGBoost's UBJSON."""
         if self.kind == "lightgbm":
-            return self.booster.model_to_string().encode()
+            return lightgbm_text(self.booster)
         return bytes(self.booster.save_raw("ubj"))
+
+
+def lightgbm_text(booster: lightgbm.Booster) -> bytes:
+    """Return the trees as LightGBM's text, without the importances and settings that follow them."""
+    end = "end of trees\n"
+    return (booster.model_to_string().partition(end)[0] + end).encode()
 
 
 def load_trees(kind: str, content: bytes) -> BoostedTrees:

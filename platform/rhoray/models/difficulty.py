@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from rhoray.core.errors import BundleError
+from rhoray.models.boosted_trees import lightgbm_text
 
 Values = Float[np.ndarray, " n"]
 Matrix = Float[np.ndarray, "n f"]
@@ -52,7 +53,7 @@ class Difficulty:
 
     def to_bytes(self) -> bytes:
         """Return its file."""
-        return json.dumps({"labels": self.labels}).encode() + b"\n" + self.booster.model_to_string().encode()
+        return json.dumps({"labels": self.labels}).encode() + b"\n" + lightgbm_text(self.booster)
 
 
 def load_difficulty(content: bytes) -> Difficulty:

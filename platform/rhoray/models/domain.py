@@ -138,8 +138,17 @@ class Domain:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists and numbers."""
-        return asdict(self)
+        """Return plain lists and numbers, of four digits: a span is no sharper than the crystals it was seen on."""
+        return {name: rounded(part) for name, part in asdict(self).items()}
+
+
+def rounded(value: object) -> object:
+    """Return nested lists and numbers with every float to four digits."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _of_density(density: ChargeDensity) -> Iterator[str]:

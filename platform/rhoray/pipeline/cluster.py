@@ -45,6 +45,8 @@ def connect(cpus: int | None = None) -> Iterator[None]:
         # A Ray of our own hears this machine only, so it asks for no token and leaves none in the user's home,
         # where a later `ray start` would find it.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # Without a dashboard one of Ray's own actors complains every second that it can't ask it.
+        os.environ.setdefault("RAY_LOGGER_LEVEL", "error")
     ray.init(
         # Without an address Ray would join any cluster that runs on this machine.
         address=os.environ.get("RAY_ADDRESS") or "local",
