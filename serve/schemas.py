@@ -44,7 +44,7 @@ class Model(BaseModel):
     """Which bundle answered."""
 
     name: str = Field(examples=["pretrained"])
-    version: str = Field(examples=["20261124-f040047d"])
+    version: str = Field(examples=["20261124-99f230d6"])
 
 
 class PredictResponse(BaseModel):

@@ -9,6 +9,7 @@ import pytest
 
 # Set by libraries that are imported, each before it loads its native part.
 SET_BY_OTHERS = {
+    "CRC32C_SW_MODE": "tensorboardX",
     "KMP_DUPLICATE_LIB_OK": "scikit-learn",
     "KMP_INIT_AT_FORK": "scikit-learn",
     "RAY_CLIENT_MODE": "ray",

@@ -225,7 +225,8 @@ def publish(
     if missing := chosen.keys() - used.keys():
         raise BundleError(f"{sorted(missing)}: fewer than {FEWEST_RESIDUALS} residuals, no interval to give")
     formulas = set().union(*(offer.formulas for offer in offers))
-    formulas |= set(autoencoder.about.get("training_formulas", []))
+    if any(regressor.about.encoder for regressor in chosen.values()):  # what the encoder saw, its latents tell
+        formulas |= set(autoencoder.about.get("training_formulas", []))
     files = {
         **encoder_files,
         **{
