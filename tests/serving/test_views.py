@@ -93,7 +93,7 @@ def test_a_structure_alone_is_shown_too(post):
     answer = post("/v1/view", CIF.encode(), "NaCl.cif").raise_for_status().json()
     assert answer["material"]["density_kind"] == "promolecular"
     assert answer["space_group_number"] == 225
-    assert not answer["in_domain"]
+    assert answer["in_domain"]
 
 
 def test_view_grid_follows_the_shape_of_the_cell():
