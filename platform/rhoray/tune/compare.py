@@ -161,7 +161,8 @@ def _run(
     """Return a row for each prediction: material_id, target, scheme, repeat, features, share, expected, found."""
     kept = {name: ray.put(columns) for name, columns in sets.items()}
     labels = {name: ray.put(column) for name, column in values.items()}
-    pending = {_fit.remote(work, kept[work.features], labels[work.target], seed): work for work in works}
+    fit = ray.remote(num_cpus=1)(_fit)  # at its own name stays what workers import
+    pending = {fit.remote(work, kept[work.features], labels[work.target], seed): work for work in works}
     parts = []
     with progress_bar(len(works), "compare", "fits") as bar:
         while pending:
@@ -181,7 +182,6 @@ def _run(
     return pd.concat(parts).sort_values(keys).reset_index(drop=True)
 
 
-@ray.remote(num_cpus=1)
 def _fit(work: _Work, columns: np.ndarray, values: np.ndarray, seed: int) -> np.ndarray:
     hush_workers()
     log = get_target(work.target).positive
