@@ -110,7 +110,8 @@ def test_kills_cost_nothing_but_time(data, bare, bucket, root, tmp_path):
     found = curve([json.loads(line) for line in read_bytes(join(out, "metrics.jsonl")).splitlines()])
     for alone, pair in zip(bare, found, strict=True):
         assert pair == pytest.approx(alone, rel=1e-3)
-        assert pair["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-5)
+        # Sums over two workers round otherwise, and every step builds on the one before: 1e-5 after 18 steps.
+        assert pair["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-4)
     names = {stat.uri.rsplit("/", 1)[1] for stat in find(out)}
     assert {"curves.png", "reconstruction.png", "last.pt", "best.pt", "run.json"} <= names
     # One file of events for each of the three times that training began.
