@@ -53,15 +53,6 @@ def load_crystals(cache: Path) -> Crystals:
     return Crystals(pd.read_parquet(kept), labels, np.load(values, allow_pickle=False))
 
 
-def read_npz(path: Path, name: str = "density") -> ChargeDensity:
-    """Return a density of the reference data."""
-    raw = np.load(path, allow_pickle=False)
-    species = tuple(str(s) for s in raw["species"])
-    return ChargeDensity(
-        raw[name].astype(float), raw["lattice"].astype(float), species, raw["frac_coords"].astype(float)
-    )
-
-
 def promolecular_of(poscar: str) -> ChargeDensity:
     """Return the promolecular density of a POSCAR in the form in which densities are stored."""
     return to_compact(promolecular_density(Poscar.from_str(poscar).structure))

@@ -7,40 +7,28 @@ calibrated on the residuals of the other four folds.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from _results import write_result
+from sklearn.metrics import mean_absolute_error, r2_score
 
 from rhoray.core.intervals import calibrate, with_derived_spreads
 from rhoray.core.targets import get_target, in_reading_order, with_derived
 from rhoray.evaluate.protocol import grouped_folds
+from rhoray.evaluate.statistics import bootstrap, draws
 from rhoray.local.build_pretrained import FOLDS, SEED, only_structures, without_sample_tests
 from rhoray.local.training_table import read_table
 
-RESAMPLES = 1000
 
-
-def spans(expected: np.ndarray, found: np.ndarray) -> list[str]:
+def spans(expected: np.ndarray, found: np.ndarray, crystals: Sequence[str]) -> list[str]:
     """Return R2 and MAE, each with its 95 % bootstrap interval over crystals."""
-
-    def mae(rows: np.ndarray) -> float:
-        return float(np.abs(expected[rows] - found[rows]).mean())
-
-    def r2(rows: np.ndarray) -> float:
-        y = expected[rows]
-        return float(1 - ((y - found[rows]) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-
-    rng = np.random.default_rng(SEED)
-    drawn = [rng.integers(0, len(expected), len(expected)) for _ in range(RESAMPLES)]
-    return [_span(r2, drawn, ".3f"), _span(mae, drawn, ".3g")]
-
-
-def _span(metric: Callable[[np.ndarray], float], drawn: list[np.ndarray], form: str) -> str:
-    low, high = np.quantile([metric(rows) for rows in drawn], [0.025, 0.975])
-    return f"{metric(np.arange(len(drawn[0]))):{form}} ({low:{form}} to {high:{form}})"
+    samples = draws(crystals, SEED)
+    judged = ((r2_score, ".3f"), (mean_absolute_error, ".3g"))
+    estimates = ((bootstrap(metric, expected, found, samples), form) for metric, form in judged)
+    return [f"{e.value:{form}} ({e.lower:{form}} to {e.upper:{form}})" for e, form in estimates]
 
 
 def held(
@@ -88,7 +76,12 @@ def main() -> None:
         share, width, constant = held(
             y[known], found[name][known], spread[name][known], fold[known], log=target.positive
         )
-        cells = [target.label, target.unit, str(known.sum()), *spans(y[known], found[name][known])]
+        cells = [
+            target.label,
+            target.unit,
+            str(known.sum()),
+            *spans(y[known], found[name][known], crystals.material_id[known].tolist()),
+        ]
         lines.append(f"| {' | '.join([*cells, f'{share:.1%}', f'{width:.3g}', f'{constant:.3g}'])} |")
     body = (
         f"{FOLDS} folds by chemical system, structure input, no row trimmed; in brackets 95 % bootstrap intervals over "

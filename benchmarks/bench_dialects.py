@@ -9,21 +9,13 @@ Each <material_id>.npz holds the same density as `ref`, `alt` (another PAW set: 
 import argparse
 from pathlib import Path
 
-import numpy as np
 from _results import write_result
-from bench_invariance import TARGETS, change, values
+from bench_invariance import change, table, values
 
-from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.predictor import Predictor
+from rhoray.local.npz import read_npz
 
 DIALECTS = ("alt", "ae", "soft")
-
-
-def read(path: Path, dialect: str) -> ChargeDensity:
-    """Return one dialect of one crystal."""
-    with np.load(path) as z:
-        arrays = [z[name].astype(np.float64) for name in (dialect, "lattice", "frac_coords")]
-        return ChargeDensity(arrays[0], arrays[1], tuple(z["species"].tolist()), arrays[2])
 
 
 def main() -> None:
@@ -34,22 +26,13 @@ def main() -> None:
     args = parser.parse_args()
     paths = sorted(args.dialects.glob("*.npz"))
     predictor = Predictor.load(args.bundle)
-    expected = values(predictor, [read(p, "ref") for p in paths])
-    changes = {d: change(values(predictor, [read(p, d) for p in paths]), expected) for d in DIALECTS}
-    lines = [
+    expected = values(predictor, [read_npz(p, "ref") for p in paths])
+    changes = {d: change(values(predictor, [read_npz(p, d) for p in paths]), expected) for d in DIALECTS}
+    head = [
         f"{len(paths)} crystals, bundle {predictor.version}.",
         "Change of a prediction from that of `ref`, median / 95th percentile, in %.",
-        "",
-        "| dialect | " + " | ".join(TARGETS) + " |",
-        "| --- |" + " --- |" * len(TARGETS),
     ]
-    for name, found in changes.items():
-        cells = (f"{100 * np.median(c):.2f} / {100 * np.quantile(c, 0.95):.2f}" for c in found.T)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    worst = np.concatenate(list(changes.values()))
-    lines.append("")
-    lines.append(f"All dialects and properties: median {100 * np.median(worst):.2f} %, 95th percentile "
-                 f"{100 * np.quantile(worst, 0.95):.2f} % (wanted: 3 % and 8 %).")  # fmt: skip
+    lines = [*head, *table(changes, "dialect", "All dialects and properties", (3, 8), digits=2)]
     write_result("dialects", "One density, four dialects", "\n".join(lines) + "\n", ("numpy", "lightgbm"))
 
 

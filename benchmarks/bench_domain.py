@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _crystals import SHARED, features_of, load_crystals, promolecular_of, read_npz
+from _crystals import SHARED, features_of, load_crystals, promolecular_of
 from _foreign import (
     half_empty,
     halved,
@@ -30,6 +30,7 @@ from pymatgen.core import Composition
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.valence import electron_count_warning
+from rhoray.local.npz import read_npz
 from rhoray.models.domain import Domain, fit_domain
 from rhoray.store.codec import to_compact
 

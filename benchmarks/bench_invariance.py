@@ -19,19 +19,13 @@ from rhoray.density.crystal import structure_of
 from rhoray.density.promolecule import promolecular_density
 from rhoray.density.resample import fourier_resample
 from rhoray.inference.predictor import Predictor
+from rhoray.local.npz import read_npz
 from rhoray.store.codec import to_compact
 
 COUNT = 100
 TARGETS = ("bulk_modulus", "shear_modulus", "youngs_modulus", "debye_temperature", "formation_energy_per_atom")
 # Formation energies may be near zero: there the change is given relative to this at least, eV/atom.
 SMALLEST_ENERGY = 0.1
-
-
-def read(path: Path) -> ChargeDensity:
-    """Return the density of one .npz."""
-    with np.load(path) as z:
-        arrays = [z[name].astype(np.float64) for name in ("density", "lattice", "frac_coords")]
-        return ChargeDensity(arrays[0], arrays[1], tuple(z["species"].tolist()), arrays[2])
 
 
 def supercell(d: ChargeDensity) -> ChargeDensity:
@@ -82,6 +76,32 @@ def change(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.abs(found - expected) / np.maximum(np.abs(expected), least)
 
 
+def table(
+    changes: dict[str, np.ndarray], what: str, everything: str, wanted: tuple[int, int], *, digits: int
+) -> list[str]:
+    """Return a table of relative changes in percent, a row for each way, and a line on all of them.
+
+    Args:
+        changes: way to (n, targets).
+        what: heads the column of ways.
+        everything: begins the last line.
+        wanted: most of the median and of the 95th percentile, in percent.
+        digits: after the point.
+    """
+
+    def percent(share: float) -> str:
+        return f"{100 * share:.{digits}f}"
+
+    lines = ["", f"| {what} | " + " | ".join(TARGETS) + " |", "| --- |" + " --- |" * len(TARGETS)]
+    for name, found in changes.items():
+        row = (f"{percent(np.median(c))} / {percent(np.quantile(c, 0.95))}" for c in found.T)
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    worst = np.concatenate(list(changes.values()))
+    median, tail = percent(np.median(worst)), percent(np.quantile(worst, 0.95))
+    wish = f"(wanted: {wanted[0]} % and {wanted[1]} %)"
+    return [*lines, "", f"{everything}: median {median} %, 95th percentile {tail} % {wish}."]
+
+
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,27 +109,18 @@ def main() -> None:
     parser.add_argument("--bundle", default="pretrained:")
     args = parser.parse_args()
     paths = sorted(args.densities.glob("*.npz"))
-    densities = [read(p) for p in paths[:: max(1, len(paths) // COUNT)][:COUNT]]
+    densities = [read_npz(p) for p in paths[:: max(1, len(paths) // COUNT)][:COUNT]]
     predictor = Predictor.load(args.bundle)
     expected = values(predictor, densities)
     ways = {"supercell": supercell, "origin": shifted, "axes": permuted, "twice the grid": finer}
     changes = {name: change(values(predictor, [way(d) for d in densities]), expected) for name, way in ways.items()}
     primitive, conventional = (list(side) for side in zip(*(cells(d) for d in densities), strict=True))
     changes["primitive or conventional"] = change(values(predictor, conventional), values(predictor, primitive))
-    lines = [
+    head = [
         f"{len(densities)} crystals, bundle {predictor.version}.",
         "Change of a prediction, median / 95th percentile, in %.",
-        "",
-        "| the same crystal as | " + " | ".join(TARGETS) + " |",
-        "| --- |" + " --- |" * len(TARGETS),
     ]
-    for name, found in changes.items():
-        cells_ = (f"{100 * np.median(c):.3f} / {100 * np.quantile(c, 0.95):.3f}" for c in found.T)
-        lines.append(f"| {name} | " + " | ".join(cells_) + " |")
-    worst = np.concatenate(list(changes.values()))
-    lines.append("")
-    lines.append(f"All ways and properties: median {100 * np.median(worst):.3f} %, 95th percentile "
-                 f"{100 * np.quantile(worst, 0.95):.3f} % (wanted: 1 % and 3 %).")  # fmt: skip
+    lines = [*head, *table(changes, "the same crystal as", "All ways and properties", (1, 3), digits=3)]
     write_result("invariance", "One crystal, one answer", "\n".join(lines) + "\n", ("numpy", "lightgbm", "spglib"))
 
 

@@ -21,6 +21,7 @@ import requests
 from jaxtyping import Float
 
 from rhoray.core.errors import RhoRayError
+from rhoray.inference.prediction import PropertyPrediction
 
 # Busy, overloaded, or a proxy in front that lost its server for a moment: the same request may succeed later.
 LATER = {429, 502, 503, 504}
@@ -52,17 +53,6 @@ class Refused(RhoRayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Property:
-    """One property with its 90 % interval, all in `unit`."""
-
-    target: str
-    value: float
-    lower: float
-    upper: float
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one crystal.
 
@@ -85,7 +75,7 @@ class Prediction:
     volume: float
     n_electrons: float
     density_kind: str
-    properties: tuple[Property, ...]
+    properties: tuple[PropertyPrediction, ...]
     in_domain: bool
     reasons: tuple[str, ...]
     model: str
@@ -263,7 +253,7 @@ def _prediction(answer: dict[str, Any]) -> Prediction:
     try:
         return Prediction(
             **answer["material"],
-            properties=tuple(Property(**p) for p in answer["predictions"]),
+            properties=tuple(PropertyPrediction(**p) for p in answer["predictions"]),
             in_domain=answer["in_domain"],
             reasons=tuple(answer["reasons"]),
             model=answer["model"]["name"],

@@ -1,14 +1,14 @@
 """The packaged model and the HTTP app around it, without Ray."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from serve.routes import build_api
 from serve.settings import ServeSettings
-from tests.serving.local_model import LocalModel
+from tests.serving.local_model import LocalModel, serving
 
 Post = Callable[..., httpx.Response]
 
@@ -16,6 +16,13 @@ Post = Callable[..., httpx.Response]
 @pytest.fixture(scope="session")
 def local_model() -> LocalModel:
     return LocalModel()
+
+
+@pytest.fixture(scope="module")
+def url(local_model) -> Iterator[str]:
+    """The app on a port of this machine."""
+    with serving(local_model) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -23,12 +23,6 @@ OPENS = "open-sesame"
 
 
 @pytest.fixture(scope="module")
-def url(local_model):
-    with serving(local_model) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

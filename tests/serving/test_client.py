@@ -24,12 +24,6 @@ OPENS = "open-sesame"
 
 
 @pytest.fixture(scope="module")
-def url(local_model):
-    with serving(local_model) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def files(sample_densities, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     for material_id, density in list(sample_densities.items())[:3]:

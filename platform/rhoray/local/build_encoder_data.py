@@ -20,6 +20,7 @@ from rhoray.core.errors import InputRefused
 from rhoray.core.storage import join, normalise
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.promolecule import promolecular_density
+from rhoray.local.npz import read_npz
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
 from rhoray.store.manifest import Manifest, write_manifest
@@ -28,10 +29,6 @@ from rhoray.store.shards import Row, write_shard
 
 ROWS_PER_SHARD = 256
 DFT_SUFFIX = "-dft"  # a compound's second view needs an id of its own
-
-
-# A network whose latent holds coarse densities whole (`zones`: 65,536 points) has nothing to learn from them:
-# --train-points leaves those out of training, never out of validation.
 
 
 def main() -> None:
@@ -45,7 +42,8 @@ def main() -> None:
         type=int,
         default=0,
         metavar="N",
-        help="leave out training crystals on grids of up to N points",
+        help="leave out training crystals on grids of up to N points: a network whose latent holds them whole "
+        "(zones: 65536) has nothing to learn from them",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the rows")
     args = parser.parse_args()
@@ -76,7 +74,11 @@ def _described(ids: list[str], table: pd.DataFrame, densities: Path) -> Iterator
     for view in tqdm(ids, file=sys.stderr, mininterval=10):
         material_id = view.removesuffix(DFT_SUFFIX)
         try:
-            density = _promolecular(table.poscar[material_id]) if view == material_id else _dft(densities / material_id)
+            density = (
+                _promolecular(table.poscar[material_id])
+                if view == material_id
+                else read_npz(densities / f"{material_id}.npz")
+            )
             row, about = describe(view, density, "compact")
         except InputRefused as error:
             print(f"{view}: {error}", file=sys.stderr)
@@ -86,12 +88,6 @@ def _described(ids: list[str], table: pd.DataFrame, densities: Path) -> Iterator
 
 def _promolecular(poscar: str) -> ChargeDensity:
     return promolecular_density(Poscar.from_str(poscar).structure)
-
-
-def _dft(path: Path) -> ChargeDensity:
-    with np.load(path.with_name(path.name + ".npz")) as z:
-        species = tuple(z["species"].tolist())
-        return ChargeDensity(z["density"].astype(float), z["lattice"], species, z["frac_coords"])
 
 
 if __name__ == "__main__":

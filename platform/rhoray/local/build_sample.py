@@ -16,6 +16,7 @@ import rhoray
 from rhoray.core.storage import join, normalise, write_bytes
 from rhoray.core.targets import with_derived
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.local.npz import read_npz
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
 from rhoray.store.manifest import Manifest, write_manifest
@@ -46,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     labels = pd.read_parquet(args.labels).set_index("material_id")
     both = [p for p in args.densities.glob("*.npz") if p.stem in labels.index]
-    densities = {p.stem: density for p in both if (density := _read(p)) is not None}
+    densities = {p.stem: d for p in both if max((d := read_npz(p)).values.shape) <= LONGEST_AXIS}
     chosen = sorted(densities, key=lambda i: hashlib.sha256(i.encode()).hexdigest())[: args.count]
     out = normalise(str(args.out / "densities"))
     manifest_rows: list[Row] = []
@@ -71,14 +72,6 @@ def main() -> None:
     write_manifest(Manifest(out, table.assign(**full), card))
     write_bytes(normalise(str(args.out / "CARD.json")), json.dumps(card, indent=2).encode() + b"\n")
     print(f"{len(table)} of {len(both)} crystals, splits {table.split.value_counts().to_dict()}")
-
-
-def _read(path: Path) -> ChargeDensity | None:
-    with np.load(path) as z:
-        if max(z["density"].shape) > LONGEST_AXIS:
-            return None
-        species = tuple(z["species"].tolist())
-        return ChargeDensity(z["density"].astype(float), z["lattice"], species, z["frac_coords"])
 
 
 def _rows(material_id: str, source: ChargeDensity, shard: str) -> tuple[Row, Row]:

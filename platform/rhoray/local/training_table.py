@@ -23,7 +23,9 @@ from rhoray.density.crystal import mass_density, reduced_formula, symmetry, volu
 from rhoray.density.read import read_density
 from rhoray.features.block import feature_labels, feature_matrix
 from rhoray.features.registry import get_blocks
+from rhoray.local.npz import read_npz
 from rhoray.store.codec import to_compact
+from rhoray.store.manifest import chemical_system
 
 BLOCKS = ("magpie", "cell", "elements", "bonds", "superposed", "density")
 # None of these blocks looks at the latent.
@@ -72,9 +74,9 @@ def make_table(table: pd.DataFrame, densities: Path | None) -> TrainingTable:
 
 
 def _facts(density: ChargeDensity) -> tuple[str, str, str, str, float, float]:
-    system = "-".join(sorted(set(density.species)))
+    formula = reduced_formula(density)
     return (
-        density.kind, reduced_formula(density), system, symmetry(density).prototype, mass_density(density),
+        density.kind, formula, chemical_system(formula), symmetry(density).prototype, mass_density(density),
         volume_per_atom(density),
     )  # fmt: skip
 
@@ -90,9 +92,7 @@ def _promolecular(table: pd.DataFrame) -> Iterator[tuple[str, ChargeDensity]]:
 def _dft(folder: Path, ids: set[str]) -> Iterator[tuple[str, ChargeDensity]]:
     paths = sorted(path for path in folder.glob("*.npz") if path.stem in ids)
     for path in tqdm(paths, "densities"):
-        with np.load(path) as z:
-            values, lattice, sites = (z[name].astype(np.float64) for name in ("density", "lattice", "frac_coords"))
-            yield path.stem, to_compact(ChargeDensity(values, lattice, tuple(z["species"].tolist()), sites))
+        yield path.stem, to_compact(read_npz(path))
 
 
 def write_table(made: TrainingTable, path: Path) -> None:

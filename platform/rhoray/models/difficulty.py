@@ -27,7 +27,6 @@ PARAMS = {
 ROUNDS = 120
 # Residuals are compared as logarithms; the smallest are luck, not skill.
 SMALLEST_SHARE = 0.1
-PREDICTION = "prediction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import ray
-from pymatgen.core import Composition, Element
 
 from rhoray.core.errors import DatasetError
 from rhoray.core.storage import join, normalise, write_bytes
@@ -32,6 +31,7 @@ PARAMS: dict[str, Any] = {
     "rounds": 400, "learning_rate": 0.05, "num_leaves": 15, "min_child_samples": 5, "feature_fraction": 0.3,
     "bagging_fraction": 0.8, "lambda_l2": 1.0, **LIGHTGBM_FIXED,
 }  # fmt: skip
+BLOCKS = ("latent", "magpie", "elements", "density")
 SCHEMES = ("random", "prototype", "chemical_system")
 SHARES = (0.125, 0.25, 0.5, 1.0)
 EVERYTHING, REFERENCE = "all", "MAGPIE + cell"
@@ -81,7 +81,7 @@ def compare_features(config: CompareConfig) -> dict[str, Any]:
         DatasetError: a target has no column.
     """
     started = time.monotonic()
-    table = _trainable(feature_table(config.latents, ["latent", "magpie", "density"]))
+    table = _trainable(feature_table(config.latents, BLOCKS))
     missing = [t for t in config.targets if t not in table.materials]
     if missing:
         raise DatasetError(f"{config.latents} has no label {missing[0]!r}; ingest with --labels")
@@ -107,26 +107,17 @@ def _trainable(table: FeatureTable) -> FeatureTable:
 def feature_sets(table: FeatureTable) -> dict[str, np.ndarray]:
     """Return the columns of each row of the table: from none over composition and cell to everything."""
     block = [label.split(".")[0] for label in table.labels]
-    of = {name: table.values[:, [b == name for b in block]] for name in ("latent", "magpie", "density")}
+    of = {name: table.values[:, [b == name for b in block]] for name in BLOCKS}
     cell = table.materials[["volume_per_atom", "num_atoms", "space_group_number"]].to_numpy(float)
     return {
         DUMMY: np.zeros((len(cell), 1)),
-        "element fractions": element_fractions(table.materials.formula.tolist()),
+        "element fractions": of["elements"],
         "MAGPIE": of["magpie"],
         REFERENCE: np.hstack([of["magpie"], cell]),
         "density only": of["density"],
         "latent only": of["latent"],
         EVERYTHING: np.hstack([of["magpie"], cell, of["density"], of["latent"]]),
     }
-
-
-def element_fractions(formulas: Sequence[str]) -> np.ndarray:
-    """Return the atomic fraction of each element, (n, 118)."""
-    found = np.zeros((len(formulas), 118))
-    for row, formula in zip(found, formulas, strict=True):
-        for element, share in Composition(formula).fractional_composition.items():
-            row[Element(element.symbol).Z - 1] = share
-    return found
 
 
 def _plan(materials: pd.DataFrame, target: str, config: CompareConfig, sets: list[str]) -> list[_Work]:
