@@ -34,8 +34,12 @@ IDENTITIES = [
 
 
 def pytest_collection_modifyitems(items):
-    """Run what needs no Ray first, and skip what needs the reference data where they are absent."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    """Run what needs no Ray first, and skip what needs the reference data where they are absent.
+
+    What talks to the endpoint comes last: once it is up its replicas hold half a CPU of the two, and what trains on
+    two actors of one CPU each would wait for it for ever.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("cluster") is not None, "served_url" in item.fixturenames))
     if not SHARED.is_dir():
         for item in items:
             if item.get_closest_marker("shared"):
