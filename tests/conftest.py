@@ -24,6 +24,8 @@ from rhoray.store.shards import read_shard, row_density
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+# Where `pytest.mark.cluster` stands, as the process that deals out the tests must know it.
+NEED_RAY = ("tests/cluster/", "tests/serving/test_http.py", "tests/serving/test_faults.py")
 BUCKET = "tests"
 PUBLIC_BUCKET = "materialsproject-parsed"
 IDENTITIES = [
@@ -40,10 +42,22 @@ def pytest_collection_modifyitems(items):
     two actors of one CPU each would wait for it for ever.
     """
     items.sort(key=lambda item: (item.get_closest_marker("cluster") is not None, "served_url" in item.fixturenames))
+    assert all(i.nodeid.startswith(NEED_RAY) for i in items if i.get_closest_marker("cluster"))
     if not SHARED.is_dir():
         for item in items:
             if item.get_closest_marker("shared"):
                 item.add_marker(pytest.mark.skip(reason="no reference data beside the project"))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n 2`, one process runs all that needs the session's one Ray, in order; the other fills its waiting."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "ray" if nodeid.startswith(NEED_RAY) else nodeid
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

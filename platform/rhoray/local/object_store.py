@@ -7,6 +7,7 @@ It listens on the loopback interface only and speaks the S3 API with real signat
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -140,12 +142,21 @@ def object_store(folder: Path, bucket: str, identities: Sequence[dict[str, Any]]
     Raises:
         RhoRayError: it is not installed, or does not come up.
     """
-    store = ObjectStore(folder, _free_block(), bucket, identities)
-    store.start()
+    with _one_at_a_time():
+        store = ObjectStore(folder, _free_block(), bucket, identities)
+        store.start()
     try:
         yield store
     finally:
         store.stop()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep two servers that start together on one machine from choosing the same ports."""
+    with (Path(tempfile.gettempdir()) / f"rhoray-ports-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _free_block() -> int:
