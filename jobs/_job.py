@@ -17,11 +17,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "platform"))
 
 Main = Callable[[argparse.Namespace], dict[str, Any]]
+# What a user has typed to come here, where it was not the script's own name: `rhoray jobs ingest`.
+called_as: str | None = None
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
     """Return a parser whose help shows an example."""
+    if called_as is not None:
+        example = f"{called_as} {example.partition('.py ')[2]}"
     return argparse.ArgumentParser(
+        prog=called_as,
         description=description,
         epilog=f"example:\n  {example}\n\nURIs are paths, file:///… or s3://bucket/prefix (AWS_ENDPOINT_URL_S3, "
         "AWS_ACCESS_KEY_ID, … as usual).\nThe last line printed is one JSON object. "

@@ -1,3 +1,3 @@
 """RhoRay: materials properties with error bars from DFT charge densities, on Ray."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rhoray.client import Client, EndpointError, Refused
-from rhoray.command import main
+from rhoray.command.main import main
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.ports import free_port
 from tests.serving.local_model import serving

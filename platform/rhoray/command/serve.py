@@ -1,0 +1,54 @@
+"""`rhoray serve`: the endpoint and its page on this machine, by Ray Serve."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from ray import serve
+
+import rhoray
+from rhoray.command.terminal import bold, say
+from rhoray.pipeline.cluster import connect
+from rhoray.registry.bundle import resolve
+
+NAME = "rhoray"
+PAUSE_S = 3600.0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    _reach_the_endpoint()
+    bundle = args.bundle if args.bundle == "pretrained:" else resolve(args.bundle)  # a wrong URI is said at once
+    # The endpoint lies above this package, which no module of ours imports: only this command looks up.
+    settings = importlib.import_module("serve.settings").ServeSettings(bundle=bundle)
+    build = importlib.import_module("serve.app").build
+    with connect():
+        serve.start(http_options={"host": args.host, "port": args.port})
+        try:
+            serve.run(build(settings), name=NAME, route_prefix="/")
+            _say_where(args, bundle)
+            while True:
+                time.sleep(PAUSE_S)
+        finally:
+            serve.shutdown()
+
+
+def _say_where(args: argparse.Namespace, bundle: str) -> None:
+    url = f"http://{'127.0.0.1' if args.host == '0.0.0.0' else args.host}:{args.port}"  # noqa: S104 - asked for
+    if args.json:
+        say(json.dumps({"url": url, "bundle": bundle}))
+    else:
+        say(f"{bold(url)} is ready: the page; {url}/docs: the routes; Ctrl-C ends it")
+    sys.stdout.flush()
+
+
+def _reach_the_endpoint() -> None:
+    """In a checkout the endpoint lies beside the package, for this process and the replicas that it starts."""
+    root = str(Path(rhoray.__file__).parents[2])
+    if (Path(root) / "serve" / "app.py").is_file() and root not in sys.path:
+        sys.path.append(root)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), root]))

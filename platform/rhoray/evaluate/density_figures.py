@@ -1,0 +1,113 @@
+"""Pictures of one density: a slice of its cell and the surface of one value, in real space."""
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LightSource, PowerNorm
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+from rhoray.density.charge_density import ChargeDensity, Grid
+from rhoray.density.isosurface import isosurface
+from rhoray.density.resample import fourier_resample
+
+AXES = "abc"
+SLICE_POINTS = 96
+SURFACE_POINTS = 32
+FEWEST_POINTS = 8
+# Atoms so near to a slice, in Angstrom, are drawn on it.
+NEAR = 0.3
+# A peak at a nucleus would leave the bonds dark on a linear scale.
+GAMMA = 0.35
+Corners = Float[np.ndarray, "triangles 3 3"]
+
+
+def half_charge_level(values: Grid) -> float:
+    """Return the value, e/A3, above which half of the charge lies."""
+    falling = np.sort(values.ravel())[::-1]
+    inside = np.cumsum(falling, dtype=np.float64)
+    return float(falling[np.searchsorted(inside, inside[-1] / 2)])
+
+
+def densest_height(density: ChargeDensity, axis: str) -> float:
+    """Return where along a lattice vector the densest point lies, 0 to 1."""
+    along = AXES.index(axis)
+    densest = np.unravel_index(density.values.argmax(), density.values.shape)
+    return float(densest[along]) / density.values.shape[along]
+
+
+def surface_of(density: ChargeDensity, level: float, points: int = SURFACE_POINTS) -> Corners:
+    """Return the triangles of an isosurface in Angstrom, from the density on `points` along the longest axis."""
+    return isosurface(_resampled(density, points), level) @ density.lattice
+
+
+def density_figure(
+    density: ChargeDensity, *, axis: str = "c", at: float | None = None, level: float | None = None
+) -> Figure:
+    """Return a figure of a slice and an isosurface.
+
+    Args:
+        density: what to draw.
+        axis: `a`, `b` or `c`: the slice holds the other two lattice vectors.
+        at: its height along `axis`, 0 to 1; None: through the densest point.
+        level: of the surface, e/A3; None: half of the charge lies inside.
+    """
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    draw_slice(figure.add_subplot(1, 2, 1), density, axis=axis, at=at)
+    draw_surface(figure, density, level)
+    return figure
+
+
+def draw_slice(axes: Axes, density: ChargeDensity, *, axis: str = "c", at: float | None = None) -> None:
+    """Draw the density, e/A3, on the plane of two lattice vectors, undistorted, with the atoms near it."""
+    height = densest_height(density, axis) if at is None else at
+    along = AXES.index(axis)
+    first, second = (i for i in range(3) if i != along)
+    values = np.moveaxis(_resampled(density, SLICE_POINTS), along, 2)
+    plane = np.pad(values[:, :, round(height * values.shape[2]) % values.shape[2]], (0, 1), mode="wrap")
+    u, v = (density.lattice[i] for i in (first, second))
+    right = u / np.linalg.norm(u)
+    up = v - (v @ right) * right
+    up /= np.linalg.norm(up)
+    s, t = np.meshgrid(*(np.linspace(0, 1, n) for n in plane.shape), indexing="ij")
+    x, y = s * (u @ right) + t * (v @ right), t * (v @ up)
+    scale = PowerNorm(GAMMA, vmin=0, vmax=float(plane.max()))
+    image = axes.pcolormesh(x, y, plane.clip(min=0), shading="gouraud", norm=scale, rasterized=True)
+    normal = np.cross(u, v)
+    spacing = abs(density.lattice[along] @ normal) / float(np.linalg.norm(normal))
+    for symbol, place in zip(density.species, density.frac_coords % 1.0, strict=True):
+        if abs((place[along] - height + 0.5) % 1.0 - 0.5) * spacing < NEAR:
+            where = place[first] * u + place[second] * v
+            axes.text(where @ right, where @ up, symbol, color="w", ha="center", va="center", fontsize=9)
+    axes.set(aspect="equal", xlabel="Angstrom", title=f"slice at {height:.2f} {axis}")
+    axes.figure.colorbar(image, ax=axes, label="e/A$^3$", shrink=0.8)
+
+
+def draw_surface(figure: Figure, density: ChargeDensity, level: float | None = None) -> None:
+    """Add the isosurface and the cell's edges to the right half of a figure."""
+    value = half_charge_level(density.values) if level is None else level
+    triangles = surface_of(density, value)
+    axes = figure.add_subplot(1, 2, 2, projection="3d", proj_type="ortho")
+    faces = Poly3DCollection(triangles, facecolors="tab:blue", shade=True, lightsource=LightSource(315, 45))
+    axes.add_collection3d(faces)
+    for edge in cell_edges(density.lattice):
+        axes.plot(*edge.T, color="0.4", lw=0.8)
+    corners = np.concatenate(cell_edges(density.lattice))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), title=f"{value:.3g} e/A$^3$")
+    axes.set_box_aspect(high - low)
+    axes.set_axis_off()
+
+
+def cell_edges(lattice: Float[np.ndarray, "3 3"]) -> list[Float[np.ndarray, "2 3"]]:
+    """Return the twelve edges of a cell, each by its ends, Angstrom."""
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    pairs = [(p, q) for p in corners for q in corners if (q - p).sum() == 1 and (q >= p).all()]
+    return [np.array([p, q]) @ lattice for p, q in pairs]
+
+
+def _resampled(density: ChargeDensity, points: int) -> Grid:
+    """Return the density on a grid of even spacing, `points` along the longest axis."""
+    lengths = np.linalg.norm(density.lattice, axis=1)
+    a, b, c = (max(FEWEST_POINTS, round(float(n))) for n in points * lengths / lengths.max())
+    return fourier_resample(density.values.astype(np.float64), (a, b, c), taper=True)
