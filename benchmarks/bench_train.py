@@ -78,62 +78,80 @@ def child(run: str, data: str, out: str, recipe: Recipe) -> None:
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", type=int, default=96, help="crystals an epoch")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--train", type=int, default=160, help="crystals an epoch")
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--recipe", choices=RECIPES, default="zones")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="add to the rounds of earlier calls, kept here")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         child(*args.child, get_recipe(args.recipe, epochs=args.epochs))
         return
-    rates: dict[str, list[float]] = {run: [] for run in RUNS}
-    waits: dict[str, list[float]] = {run: [] for run in RUNS}
-    losses: dict[str, float] = {}
+    rounds = json.loads(args.keep.read_text()) if args.keep and args.keep.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         data = f"{folder}/data"
         write_data(data, args.train)
-        for turn in range(args.rounds):
-            for run in RUNS:
-                out = f"{folder}/{run}-{turn}"
-                started = time.perf_counter()
-                command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
-                command += ["--child", run, data, out]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                history = json.loads(Path(f"{out}.json").read_text())[1:]
-                rates[run] += [epoch["volumes_per_second"] for epoch in history]
-                waits[run] += [
-                    epoch["data_wait_seconds"] * epoch["volumes_per_second"] / args.train for epoch in history
-                ]
-                losses[run] = history[-1]["train_loss"]
-                print(run, [round(r, 2) for r in rates[run]], f"{time.perf_counter() - started:.0f} s", flush=True)
-    write_table(args, rates, waits, losses)
+        for _ in range(args.rounds):
+            # There and back, so that a machine that slows down or speeds up favours nobody.
+            order = RUNS if len(rounds) % 2 == 0 else RUNS[::-1]
+            rounds.append({run: measure(args, run, data, f"{folder}/{run}-{len(rounds)}") for run in order})
+            if args.keep:
+                args.keep.write_text(json.dumps(rounds))
+    write_table(args, rounds)
 
 
-def write_table(
-    args: argparse.Namespace, rates: dict[str, list[float]], waits: dict[str, list[float]], losses: dict[str, float]
-) -> None:
+def measure(args: argparse.Namespace, run: str, data: str, out: str) -> dict[str, float]:
+    """Do one run in a process of its own; return its rate, its share of time without the network, its last loss."""
+    started = time.perf_counter()
+    command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
+    subprocess.run(
+        [*command, "--child", run, data, out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    counted = json.loads(Path(f"{out}.json").read_text())[1:]
+    seconds = [args.train / epoch["volumes_per_second"] for epoch in counted]
+    found = {
+        "rate": len(counted) * args.train / sum(seconds),
+        "waiting": sum(epoch["data_wait_seconds"] for epoch in counted) / sum(seconds),
+        "loss": counted[-1]["train_loss"],
+    }
+    print(run, {name: round(value, 4) for name, value in found.items()}, f"{time.perf_counter() - started:.0f} s")
+    sys.stdout.flush()
+    return found
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Return median and range."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float]]]) -> None:
     """Write the result."""
-    median = {run: statistics.median(found) for run, found in rates.items()}
     threads = len(os.sched_getaffinity(0))
-    against = {"bare": "", "one": f"{median['one'] / median['bare']:.3f} of the bare loop",
-               "two": f"{median['two'] / median['one']:.3f} of one worker"}  # fmt: skip
+
+    def against(run: str, other: str) -> str:
+        return spread([turn[run]["rate"] / turn[other]["rate"] for turn in rounds], 3)
+
+    ratios = {"bare": "", "one": f"{against('one', 'bare')} of the bare loop",
+              "two": f"{against('two', 'one')} of one worker"}  # fmt: skip
     rows = [
-        f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {median[run]:.2f} | {min(rates[run]):.2f} to "
-        f"{max(rates[run]):.2f} | {100 * statistics.median(waits[run]):.1f} % | {losses[run]:.6f} | {against[run]} |"
+        f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {spread([t[run]['rate'] for t in rounds], 2)} | "
+        f"{100 * statistics.median(t[run]['waiting'] for t in rounds):.1f} % | {rounds[-1][run]['loss']:.8f} | "
+        f"{ratios[run]} |"
         for run in RUNS
     ]
     head = (
         f"Recipe `{args.recipe}`, batch {get_recipe(args.recipe).batch_size}, {args.train} crystals an epoch, "
-        f"{args.epochs - 1} epochs that count in each of {args.rounds} rounds."
+        f"{args.epochs - 1} epochs that count in each of {len(rounds)} rounds, every other one in reverse order. "
+        "Medians over the rounds, and the range; the last column is of ratios within a round."
     )
     foot = (
         "The promise: one worker at least 0.95 of the bare loop, two at least 0.9 of one. On a CPU a frame is made "
         "where the network runs, so that its time is work and not waiting. All three follow one curve: the last losses "
-        "differ by rounding."
+        "differ by rounding. Checkpoints and reports come between epochs, and are not in these rates."
     )
-    columns = "| | volumes/s, median | range over epochs | time spent reading and making frames | last loss | |"
-    body = "\n".join([head, "", columns, "| --- | --- | --- | --- | --- | --- |", *rows, "", foot, ""])
+    columns = "| | volumes/s | time spent reading and making frames | last loss | |"
+    body = "\n".join([head, "", columns, "| --- | --- | --- | --- | --- |", *rows, "", foot, ""])
     write_result(f"train-{args.recipe}", "What Ray costs training", body, ("ray", "torch", "numpy", "pyarrow"))
 
 

@@ -1,7 +1,7 @@
-"""Does training take more memory where there are more shards? One, four and sixteen times the same shard.
+"""Does training take more memory where there are more shards? Four, sixteen and sixty-four times the same shard.
 
 The shard is one of a grid store, whose rows are a hundred times larger than compact ones. Each run trains on as many
-crystals in all: sixteen epochs of one shard, four of four, one of sixteen. A small network, so that data weigh.
+crystals in all: sixteen epochs of four shards, four of sixteen, one of sixty-four. A small network, so that data weigh.
 """
 
 import io
@@ -27,8 +27,8 @@ from rhoray.store.shards import ROW_GROUP
 from rhoray.train.autoencoder import train_autoencoder
 from rhoray.train.recipes import get_recipe
 
-FACTORS = (1, 4, 16)
-CRYSTALS = 48
+FACTORS = (4, 16, 64)
+CRYSTALS = 12
 
 
 def repeat(source: Manifest, uri: str, factor: int) -> None:

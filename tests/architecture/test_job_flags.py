@@ -11,7 +11,7 @@ import pytest
 FLAGS = {
     "compute_density": ("--structures --out", "--accuracy --cpu-limit --limit --overwrite"),
     "ingest": ("--source --out", "--labels --store --limit --overwrite"),
-    "train_ae": ("--data --out", "--recipe --frame --epochs --workers --gpu --resume"),
+    "train_ae": ("--data --out", "--recipe --frame --epochs --workers --gpu --seed --checkpoint-seconds --resume"),
     "encode": ("--data --model --out", ""),
     "tune_regressor": ("--latents --target --model --out", "--features --trials --resume"),
     "evaluate": ("--bundle --data --out", ""),

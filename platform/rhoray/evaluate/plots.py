@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rhoray.core.percent import percent
+
 DPI = 120
 
 
@@ -37,7 +39,7 @@ def reconstruction_figure(expected: Float[np.ndarray, "n n n"], found: Float[np.
         image = axis.imshow(values[:, :, plane].T, origin="lower", **colours)
         axis.set(title=name, xticks=[], yticks=[], xlabel="a", ylabel="b")
         figure.colorbar(image, ax=axis, label="e/A$^3$", shrink=0.85)
-    figure.suptitle(f"{title}: misplaced charge {100 * error:.2f} %", y=1.04)
+    figure.suptitle(f"{title}: misplaced charge {percent(error)}", y=1.04)
     return _png(figure)
 
 

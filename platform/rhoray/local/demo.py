@@ -26,6 +26,7 @@ import pandas as pd
 import ray
 import requests
 
+from rhoray.core.percent import percent
 from rhoray.core.storage import join
 from rhoray.core.targets import TARGETS
 from rhoray.density.vasp import write_chgcar
@@ -125,7 +126,7 @@ class _Demo:
         error = summary.get("density_error_test") or summary["density_error"]
         print(
             f"   reconstruction of {error['crystals']} crystals the network has not seen, misplaced charge: "
-            f"{100 * error['median']:.2f} % in the median, {100 * error['worst']:.2f} % at worst\n"
+            f"{percent(error['median'])} in the median, {percent(error['worst'])} at worst\n"
         )
         self.job(
             "tune_regressor", "--latents", self.latents, "--target", "bulk_modulus", "shear_modulus",

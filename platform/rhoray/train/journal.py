@@ -15,6 +15,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
+from rhoray.core.percent import percent
 from rhoray.core.storage import join, write_bytes
 from rhoray.train.loop import TrainState
 
@@ -65,8 +66,8 @@ class Journal:
     def on_epoch(self, metrics: dict[str, float], state: TrainState) -> None:
         """Hear of an epoch."""
         say(
-            f"epoch {state.epoch}/{self.epochs}: density error {100 * metrics[SCORE]:.3f} % median, "
-            f"{100 * metrics['val_density_error_worst']:.3f} % worst; {metrics['volumes_per_second']:.1f} volumes/s"
+            f"epoch {state.epoch}/{self.epochs}: density error {percent(metrics[SCORE])} median, "
+            f"{percent(metrics['val_density_error_worst'])} worst; {metrics['volumes_per_second']:.1f} volumes/s"
         )
         for name, value in metrics.items():
             self._note(f"epoch/{name}", value, state.epoch)

@@ -1,18 +1,25 @@
 """Rows become the same batches whoever reads them, augmented or not."""
 
+import itertools
 import threading
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from rhoray.core.errors import DatasetError
 from rhoray.models.autoencoder import AutoencoderConfig
-from rhoray.pipeline.order import Plan, crystals_of
+from rhoray.pipeline.order import Crystals, Plan, crystals_of
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
+from rhoray.store.schema import DENSITY_SCHEMA
+from rhoray.store.shards import density_row, write_shard
 from rhoray.train.feed import Feed, ahead
 from rhoray.train.recipes import Recipe
+from tests.unit.builders import salt
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(name="small", network=AutoencoderConfig(width=8, depth=1))
@@ -101,3 +108,42 @@ def test_what_breaks_in_the_thread_is_raised_to_the_consumer():
     assert next(found) == 1
     with pytest.raises(DatasetError, match="gone"):
         next(found)
+
+
+ROWS = 4
+LARGE = (64, 64, 64)
+
+
+def many_shards(folder, count: int) -> Crystals:
+    """Write so many shards of a few rows whose densities are as large as those of a grid store, in small."""
+    folder.mkdir()
+    row = density_row("", "X", salt(), np.random.default_rng(0).random(LARGE).astype(np.float16).tobytes(), LARGE)
+    names = [[f"mp-{shard}-{i}" for i in range(ROWS)] for shard in range(count)]
+    uris = [f"file://{folder}/part-{shard}.parquet" for shard in range(count)]
+    for uri, some in zip(uris, names, strict=True):
+        write_shard(uri, [{**row, "material_id": name} for name in some], DENSITY_SCHEMA, {})
+    return Crystals(uris, np.repeat(np.arange(count), ROWS), [name for some in names for name in some])
+
+
+def peak_of_training(folder, shards: int, epochs: int) -> int:
+    """Return the most bytes that a worker's feed held, frames apart, while it read all of training."""
+    train, val = many_shards(folder / f"train-{shards}", shards), many_shards(folder / f"val-{shards}", 1)
+    plan = Plan(train=train, val=val, seed=0, epochs=epochs, batch=4, window=2 * ROWS)
+    before, most, crystals = pa.total_allocated_bytes(), 0, 0
+    tracemalloc.start()
+    try:
+        found = feed(plan)
+        for epoch in range(epochs):
+            for batch in itertools.chain(found.train(epoch), found.val(epoch)):
+                most = max(most, pa.total_allocated_bytes() - before)
+                crystals += len(batch.material_ids)
+        assert crystals == epochs * (shards + 1) * ROWS
+        return most + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_shards_take_no_more_memory(tmp_path):
+    few, many = peak_of_training(tmp_path, 3, 4), peak_of_training(tmp_path, 12, 1)
+    window = 2 * ROWS * 2 * np.prod(LARGE)
+    assert window < many < 1.1 * few < 12 * window

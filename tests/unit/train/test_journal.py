@@ -73,6 +73,15 @@ def test_a_long_epoch_says_how_far_it_is(state, tmp_path, capsys, monkeypatch):
     written.close()
 
 
+def test_an_error_at_rounding_is_not_said_to_be_nothing(state, tmp_path, capsys):
+    written = Journal(str(tmp_path), epochs=2, steps=10)
+    state.epoch = 1
+    written.on_epoch({**METRICS, "val_density_error_median": 4.6e-7, "val_density_error_worst": 8.1e-5}, state)
+    said = capsys.readouterr().out
+    assert said == "epoch 1/2: density error 0.000046 % median, 0.0081 % worst; 5.0 volumes/s\n"
+    written.close()
+
+
 def test_the_pace_is_that_of_this_process(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
