@@ -266,9 +266,10 @@ def faults() -> None:
 def _fault_table(rows: list[dict], tally: Tally, wrong: int, versions: Counter) -> str:
     head = (
         f"{CLIENTS} clients (`rhoray.client`) send the smallest CHGCARs of the test split without a pause to "
-        f"{REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the last try that was not answered. `longest "
-        "gap`: seconds in which no client got an answer. `full strength`: until every replica was back; for the "
-        "redeployment, until every replica was the new bundle's. Tries that are neither `answer` nor `503` are "
+        f"{REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the last try without an "
+        "answer. `longest gap`: seconds in which no client got an answer. "
+        "`full strength`: until every replica was back; for the redeployment, "
+        "until every replica was the new bundle's. Tries that are neither `answer` nor `503` are "
         "connections that the killed process held.\n\n"
         "| fault | answers | 503 with Retry-After | connection cut | anything else | recovered, s | longest gap, s "
         "| slowest answer, s | full strength, s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
