@@ -1,6 +1,9 @@
 """The Serve application: `serve run serve.app:app`.
 
-    request -> Api (HTTP, limits, parsing) -> Encoder (latent) -> Regressor (properties) -> answer
+    request -> Api (HTTP, limits) -> Parser (density) -> Encoder (latent) -> Regressor (properties) -> answer
+
+Each deployment has its own replicas, queue and scaling. A second bundle beside the first is a second application with
+another route_prefix; a newer one in its place is a redeployment (docs/how-to/serve-two-versions.md).
 
 Importing this module reads no settings and loads nothing; each replica does that when it starts.
 """
@@ -12,21 +15,24 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
-from serve.deployments import Encoder, Regressor
+from serve.deployments import Encoder, Parser, Regressor
 from serve.logs import log_through_serve
-from serve.problems import RETRY_AFTER_SECONDS
 from serve.remote import RemoteModel
 from serve.routes import build_api
+from serve.scaling import COMMON, scaling
 from serve.settings import ServeSettings
+
+# Requests of one ingress replica, which only passes them on.
+TARGET_REQUESTS = 16
 
 
 # Serve takes in more requests than `max_concurrent_requests`, so that it is us who refuse the
 # rest, with a problem document; beyond these numbers its proxy answers 503 in plain text.
 @serve.deployment(
-    ray_actor_options={"num_cpus": 0.2},
+    **COMMON,
     max_ongoing_requests=256,
     max_queued_requests=64,
-    backpressure_config={"status_code": 503, "retry_after_s": RETRY_AFTER_SECONDS},
+    autoscaling_config=scaling(target=TARGET_REQUESTS),
 )
 @serve.ingress()
 class Api:
@@ -34,13 +40,14 @@ class Api:
 
     def __init__(
         self,
+        parser: DeploymentHandle,
         encoder: DeploymentHandle,
         regressor: DeploymentHandle,
         settings: ServeSettings | None = None,
     ) -> None:
         log_through_serve()
         self._settings = settings or ServeSettings()
-        self._model = RemoteModel(encoder, regressor)
+        self._model = RemoteModel(parser, encoder, regressor)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's hook: the HTTP app, built in the replica because it depends on its settings."""
@@ -53,14 +60,27 @@ def build(settings: ServeSettings) -> Application:
     Args:
         settings: what is not given comes from the environment of whoever builds the graph.
     """
-    return _graph(settings)
+    scale = {"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas}
+    return _graph(*(_scaled(deployment, scale) for deployment in GRAPH), settings=(settings,))
 
 
-def _graph(*settings: ServeSettings) -> Application:
+def _scaled(deployment: Deployment, scale: dict[str, int]) -> Deployment:
+    config = deployment._deployment_config.autoscaling_config  # noqa: SLF001 - Serve has no public way to read it
+    return deployment.options(autoscaling_config=config.model_dump(exclude_unset=True) | scale)
+
+
+def _graph(
+    api: Deployment,
+    parser: Deployment,
+    encoder: Deployment,
+    regressor: Deployment,
+    *,
+    settings: tuple[ServeSettings, ...] = (),
+) -> Application:
     """Bind the deployments; without settings, each replica reads its own environment."""
-    encoder = cast("Deployment", Encoder).bind(*settings)
-    regressor = cast("Deployment", Regressor).bind(*settings)
-    return cast("Deployment", Api).bind(encoder, regressor, *settings)
+    behind = [deployment.bind(*settings) for deployment in (parser, encoder, regressor)]
+    return api.bind(*behind, *settings)
 
 
-app = _graph()
+GRAPH = cast("tuple[Deployment, Deployment, Deployment, Deployment]", (Api, Parser, Encoder, Regressor))
+app = _graph(*GRAPH)

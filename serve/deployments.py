@@ -1,6 +1,6 @@
-"""The model deployments: `Encoder` (density to latent), `Regressor` (both to properties).
+"""The deployments behind the ingress: `Parser` (file to density), `Encoder` (to latent), `Regressor` (to properties).
 
-Both load the same bundle and do nothing but call its Predictor, in batches and off the event loop,
+The last two load the same bundle and do nothing but call its Predictor, in batches. All work is off the event loop,
 which has to answer health checks meanwhile.
 """
 
@@ -20,10 +20,14 @@ from rhoray.inference.predictor import Predictor
 from rhoray.inference.reconstruct import Shape, decode_latent
 from rhoray.models.encoder_files import TrainedAutoencoder
 from serve.batching import each_or_refusal, result_or_raise
+from serve.canary import encode_canary, parse_canary, predict_canary
+from serve.health import Proof
 from serve.logs import log_through_serve
-from serve.messages import Answer, Decoded, Encoded, ModelId
+from serve.messages import Answer, Decoded, Encoded, ModelId, Parsed
 from serve.metrics import BatchMetrics
-from serve.problems import RETRY_AFTER_SECONDS, Overloaded
+from serve.parsing import FileParser
+from serve.problems import OtherVersion
+from serve.scaling import COMMON, scaling
 from serve.settings import LARGEST_BATCH, ServeSettings
 
 logger = logging.getLogger(__name__)
@@ -32,42 +36,6 @@ Result = TypeVar("Result")
 # One batch at work and one that fills; beyond that and the queue, Serve refuses at once.
 MAX_ONGOING_REQUESTS = 2 * LARGEST_BATCH
 MAX_QUEUED_REQUESTS = 64
-LATENT_SHAPE = (16, 16, 16, 16)
-_OVERLOAD = {"status_code": 503, "retry_after_s": RETRY_AFTER_SECONDS}
-
-
-def canary() -> ChargeDensity:
-    """Return a small density that any sound bundle can predict: two Si atoms and eight electrons.
-
-    A replica works through it before it is called ready, and again after an unexpected error.
-    """
-    n = 12
-    wave = np.cos(2 * np.pi * np.arange(n) / n)
-    shape = 1.0 + 0.2 * (wave[:, None, None] + wave[None, :, None] + wave[None, None, :])
-    lattice = 2.715 * (np.ones((3, 3)) - np.eye(3))
-    volume = float(abs(np.linalg.det(lattice)))
-    return ChargeDensity(
-        values=shape * (8.0 / volume),
-        lattice=lattice,
-        species=("Si", "Si"),
-        frac_coords=np.array([[0.0, 0.0, 0.0], [0.25, 0.25, 0.25]]),
-    )
-
-
-def encode_canary(predictor: Predictor) -> np.ndarray:
-    """Return the canary's latents, which must be finite numbers of the right shape."""
-    latents = predictor.encode([canary()])
-    if latents.shape != (1, *LATENT_SHAPE) or not np.isfinite(latents).all():
-        raise RuntimeError(f"the encoder gives {latents.shape}, expected finite (1, 16, 16, 16, 16)")
-    return latents
-
-
-def predict_canary(predictor: Predictor) -> None:
-    """Predict the canary; every value must be a finite number."""
-    (prediction,) = predictor.predict([canary()], encode_canary(predictor))
-    values = [value for p in prediction.properties for value in (p.value, p.lower, p.upper)]
-    if not values or not np.isfinite(values).all():
-        raise RuntimeError(f"the regressors give {values}, expected finite numbers")
 
 
 def decode_or_refusal(
@@ -81,15 +49,14 @@ def decode_or_refusal(
 
 
 class _Worker:
-    """A loaded predictor, the seconds of its calls, and whether it may be trusted."""
+    """A loaded predictor, the seconds of its calls, and the proof that it works."""
 
     def __init__(self, name: str, settings: ServeSettings, probe: Callable[[Predictor], object]) -> None:
         log_through_serve()
         self.predictor = Predictor.load(settings.bundle)
         self.model = ModelId(self.predictor.name, self.predictor.version)
         self.metrics = BatchMetrics(name, self.model)
-        self._probe = probe
-        self._is_suspect = False
+        self.proof = Proof(lambda: probe(self.predictor))
         probe(self.predictor)
         logger.info("ready with %s %s", self.model.name, self.model.version)
 
@@ -97,24 +64,51 @@ class _Worker:
         """Return the result of `work`, done in a thread, and its seconds."""
         start = perf_counter()
         try:
-            return await asyncio.to_thread(work), perf_counter() - start
+            result = await asyncio.to_thread(work)
         except Exception:
-            self._is_suspect = True
+            self.proof.failed()
             raise
+        self.proof.worked()
+        return result, perf_counter() - start
 
-    async def check(self) -> None:
-        """Raise, so that Serve replaces the replica, when an unexpected error was no accident."""
-        if self._is_suspect:
-            await asyncio.to_thread(self._probe, self.predictor)
-            self._is_suspect = False
+
+# Waiting files are memory: what does not fit is refused while its sender still has it.
+MAX_PARSES = 8
+MAX_QUEUED_PARSES = 32
 
 
 @serve.deployment(
-    ray_actor_options={"num_cpus": 0.2},
+    **COMMON,
+    max_ongoing_requests=MAX_PARSES,
+    max_queued_requests=MAX_QUEUED_PARSES,
+    autoscaling_config=scaling(target=MAX_PARSES / 4),
+)
+class Parser:
+    """File to density, a few at once; a file that breaks the process takes no other stage with it."""
+
+    def __init__(self, settings: ServeSettings | None = None) -> None:
+        log_through_serve()
+        settings = settings or ServeSettings()
+        self._files = FileParser(settings.parse_workers, limit=settings.max_decompressed_bytes)
+        self._proof = Proof(parse_canary)
+        parse_canary()
+
+    async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
+        """Return the density in a file, and on request the one on its own grid."""
+        parsed = await self._files.parse(content, keep_given=keep_given)
+        self._proof.worked()
+        return parsed
+
+    async def check_health(self) -> None:
+        """Serve's hook, called every few seconds."""
+        await self._proof.check()
+
+
+@serve.deployment(
+    **COMMON,
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     max_queued_requests=MAX_QUEUED_REQUESTS,
-    backpressure_config=_OVERLOAD,
-    health_check_timeout_s=60,
+    autoscaling_config=scaling(target=LARGEST_BATCH / 2),
 )
 class Encoder:
     """Density to latent, in batches."""
@@ -144,10 +138,10 @@ class Encoder:
 
         Raises:
             NoReconstruction: the bundle's frame does not hold the whole cell.
-            Overloaded: the latent is of another bundle, as happens while one is being replaced.
+            OtherVersion: the latent is of another bundle, as happens while one is being replaced.
         """
         if encoded.model != self._worker.model:
-            raise Overloaded("the model is being replaced by another version")
+            raise OtherVersion("the model is being replaced by another version")
         trained = self._worker.predictor.bundle.autoencoder
         values, seconds = await self._worker.run(
             lambda: decode_or_refusal(trained, encoded.latent, seen=seen, shape=shape)
@@ -160,15 +154,14 @@ class Encoder:
 
     async def check_health(self) -> None:
         """Serve's hook, called every few seconds."""
-        await self._worker.check()
+        await self._worker.proof.check()
 
 
 @serve.deployment(
-    ray_actor_options={"num_cpus": 0.2},
+    **COMMON,
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     max_queued_requests=MAX_QUEUED_REQUESTS,
-    backpressure_config=_OVERLOAD,
-    health_check_timeout_s=60,
+    autoscaling_config=scaling(target=LARGEST_BATCH / 2),
 )
 class Regressor:
     """Density and latent to properties, in batches; holds the model card."""
@@ -182,11 +175,12 @@ class Regressor:
     async def predict(self, density: ChargeDensity, encoded: Encoded) -> Answer:
         """Return the properties of one density.
 
-        Raises:
-            Overloaded: the latent is of another bundle, as happens while one is being replaced.
+        A latent of another bundle, as comes while one is being replaced, is made anew with this one: every request
+        gets an answer, and each answer is one bundle's.
         """
         if encoded.model != self._worker.model:
-            raise Overloaded("the model is being replaced by another version")
+            (latent,), seconds = await self._worker.run(lambda: self._worker.predictor.encode([density]))
+            encoded = Encoded(latent, self._worker.model, seconds)
         prediction, seconds = await self._predict_batch((density, encoded.latent))
         return Answer(result_or_raise(prediction), self._worker.model, encoded.seconds, seconds)
 
@@ -214,4 +208,4 @@ class Regressor:
 
     async def check_health(self) -> None:
         """Serve's hook, called every few seconds."""
-        await self._worker.check()
+        await self._worker.proof.check()

@@ -11,6 +11,21 @@ from rhoray.inference.reconstruct import Shape
 
 
 @dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a file holds.
+
+    Attributes:
+        density: as the model sees it.
+        seconds: how long reading it took.
+        given: on its own grid, where that was asked for.
+    """
+
+    density: ChargeDensity
+    seconds: float
+    given: ChargeDensity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelId:
     """Which bundle a replica holds; latents of one bundle mean nothing to another."""
 
@@ -47,6 +62,10 @@ class Answer:
 
 class PropertyModel(Protocol):
     """The model as the routes see it, wherever it runs."""
+
+    async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
+        """Return the density in a file, and on request the one on its own grid."""
+        ...
 
     async def encode(self, density: ChargeDensity) -> Encoded:
         """Return the latent of one density."""

@@ -59,6 +59,10 @@ class Overloaded(RequestRefused):
     code: ClassVar[str] = "overloaded"
 
 
+class OtherVersion(Overloaded):
+    """A latent met a replica of another bundle, as happens for a moment while one replaces the other."""
+
+
 class NotThere(Unavailable):
     """The storage answered, and holds no such object."""
 

@@ -1,4 +1,4 @@
-"""The model behind deployment handles: one retry when a replica dies, Ray's errors made ours."""
+"""The model behind deployment handles: another try when a replica dies, Ray's errors made ours."""
 
 import asyncio
 import logging
@@ -8,37 +8,42 @@ from typing import Any, TypeVar
 
 from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.reconstruct import Shape
-from serve.messages import Answer, Decoded, Encoded, ModelId
+from serve.canary import canary_file
+from serve.messages import Answer, Decoded, Encoded, ModelId, Parsed
 from serve.problems import Overloaded
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-ATTEMPTS = 2
+ATTEMPTS = 3
 REPLICA_LOST = (RayActorError, ObjectLostError)
 FRESH_SECONDS = 10.0
 
 
 class RemoteModel:
-    """PropertyModel over the handles of Encoder and Regressor."""
+    """PropertyModel over the handles of Parser, Encoder and Regressor."""
 
-    def __init__(self, encoder: DeploymentHandle, regressor: DeploymentHandle) -> None:
+    def __init__(self, parser: DeploymentHandle, encoder: DeploymentHandle, regressor: DeploymentHandle) -> None:
+        self._parser = parser
         self._encoder = encoder
         self._regressor = regressor
         self._last_seen: tuple[ModelId, float] | None = None
+
+    async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
+        """Return the density in a file."""
+        return await call(lambda: self._parser.parse.remote(content, keep_given=keep_given))
 
     async def encode(self, density: ChargeDensity) -> Encoded:
         """Return the latent of one density."""
         return await call(lambda: self._encoder.encode.remote(density))
 
     async def predict(self, density: ChargeDensity, encoded: Encoded | None = None) -> Answer:
-        """Return the properties of one density; a latent that is not there yet does not come through here."""
-        answer = await call(
-            lambda: self._regressor.predict.remote(density, encoded or self._encoder.encode.remote(density))
-        )
+        """Return the properties of one density."""
+        latent = encoded or await self.encode(density)
+        answer = await call(lambda: self._regressor.predict.remote(density, latent))
         self._last_seen = answer.model, monotonic()
         return answer
 
@@ -51,33 +56,34 @@ class RemoteModel:
         return await call(self._regressor.card.remote)
 
     async def identity(self) -> ModelId:
-        """Return name and version once both deployments are ready.
+        """Return name and version of the bundle that predicts: a tiny crystal goes all the way through.
 
-        A recent prediction is proof enough: under load this question would wait behind the others,
-        and the endpoint would look dead when it is busy.
-
-        Raises:
-            Overloaded: they hold different bundles, as happens for a moment while one is replaced.
+        A recent prediction is proof enough: under load this one would wait behind the others, and the endpoint would
+        look dead when it is busy.
         """
         if self._last_seen and monotonic() - self._last_seen[1] < FRESH_SECONDS:
             return self._last_seen[0]
-        first, second = await asyncio.gather(call(self._encoder.identity.remote), call(self._regressor.identity.remote))
-        if first != second:
-            raise Overloaded("the model is being replaced by another version")
-        self._last_seen = second, monotonic()
-        return second
+        parsed = await self.parse(canary_file())
+        return (await self.predict(parsed.density)).model
 
 
 async def call(send: Callable[[], Awaitable[Result]]) -> Result:
-    """Await what `send` starts, a second time if the replica died: model calls change nothing.
+    """Await what `send` starts, once more if the replica died: model calls change nothing.
+
+    Who stops waiting cancels the call, wherever it is.
 
     Raises:
         Overloaded: the queues are full or no replica answers.
         RhoRayError: whatever the deployment raised on purpose.
     """
     for _ in range(ATTEMPTS):
+        response = send()
         try:
-            return await send()
+            return await response
+        except asyncio.CancelledError:
+            if isinstance(response, DeploymentResponse):
+                response.cancel()
+            raise
         except (RayError, RayServeException) as error:
             cause = _cause_of(error)
             if isinstance(cause, BackPressureError | DeploymentUnavailableError):

@@ -27,17 +27,19 @@ class ServeSettings(BaseSettings):
     max_decompressed_bytes: int = Field(default=1024 * MIB, ge=1024, description="largest file unpacked")
     max_batch_files: int = Field(default=64, ge=1, description="most files in one batch request")
     max_concurrent_requests: int = Field(
-        default=64,
+        default=32,
         ge=1,
         le=128,
         description="requests that one ingress replica works on; more get 503",
     )
-    parse_workers: int = Field(default=2, ge=1, le=64, description="files parsed at once by an ingress replica")
+    parse_workers: int = Field(default=2, ge=1, le=64, description="files parsed at once by a parser replica")
     uri_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="where a JSON uri may point to, separated by commas; empty: nowhere"
     )
     max_batch_size: int = Field(default=8, ge=1, le=LARGEST_BATCH, description="densities per model call")
     batch_wait_timeout_s: float = Field(default=0.02, ge=0, le=5, description="wait for a batch to fill")
+    min_replicas: int = Field(default=1, ge=1, le=64, description="of each deployment of a graph built in Python")
+    max_replicas: int = Field(default=2, ge=1, le=64, description="of each deployment, under load")
     request_timeout_s: float = Field(
         default=120.0, gt=0, description="longest wait for a body, and then for its answer"
     )
@@ -51,6 +53,8 @@ class ServeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas: {self.max_replicas}, expected at least min_replicas: {self.min_replicas}")
         for prefix in self.uri_prefixes:
             if not prefix.startswith(("s3://", "file:///")):
                 raise ValueError(f"uri_prefixes: {prefix!r}, expected s3://… or file:///…")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any
@@ -26,8 +27,10 @@ from rhoray.inference.prediction import PropertyPrediction
 # Busy, overloaded, or a proxy in front that lost its server for a moment: the same request may succeed later.
 LATER = {429, 502, 503, 504}
 FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
+LONGEST_WAIT_S = 8.0
 CONNECT_TIMEOUT_S = 10.0
+# No connection, one that was reset, or one that ended in the middle of an answer.
+CUT_OFF = requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError
 Part = dict[str, tuple[str, bytes]]
 TOKEN_VARIABLE = "RHORAY_API_TOKEN"  # noqa: S105 - the variable's name
 
@@ -192,10 +195,10 @@ class Client:
                     method, f"{self._url}{path}", headers=self._headers, timeout=self._timeout, files=files, json=json
                 )
                 asked, failure = _retry_after(response), f"{response.status_code} {response.reason}"
-                if response.status_code not in LATER:
+                if not _is_for_later(response):
                     return _checked(response)
             except requests.RequestException as error:
-                if not isinstance(error, requests.ConnectionError | requests.Timeout):
+                if not isinstance(error, CUT_OFF):
                     raise EndpointError(f"{self._url}: {error}") from error
                 asked, failure = None, f"no answer ({type(error).__name__})"
             pause = max(asked or 0.0, wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, keeps no secret
@@ -215,6 +218,16 @@ def _part(file: Path | bytes, name: str) -> Part:
     if isinstance(file, bytes):
         return {"file": (name or "file", file)}
     return {"file": (name or file.name, file.read_bytes())}
+
+
+def _is_for_later(response: requests.Response) -> bool:
+    """Return whether the same request may succeed later.
+
+    A 500 without a problem document is of a proxy whose server died; one with a document is a fault in the server.
+    """
+    if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "json" not in response.headers.get("Content-Type", "")
+    return response.status_code in LATER
 
 
 def _retry_after(response: requests.Response) -> float | None:

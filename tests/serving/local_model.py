@@ -12,6 +12,7 @@ import uvicorn
 from rhoray.inference.predictor import Predictor
 from rhoray.inference.reconstruct import decode_latent
 from serve.messages import Answer, Decoded, Encoded, ModelId
+from serve.parsing import FileParser
 from serve.routes import build_api
 from serve.settings import ServeSettings
 
@@ -20,6 +21,7 @@ class LocalModel:
     def __init__(self):
         self.predictor = Predictor.load("pretrained:")
         self.id = ModelId(self.predictor.name, self.predictor.version)
+        self.parse = FileParser(2, limit=ServeSettings().max_decompressed_bytes).parse
 
     async def encode(self, density):
         start = perf_counter()

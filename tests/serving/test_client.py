@@ -116,6 +116,29 @@ def test_waits_as_long_as_it_is_asked_to():
     assert min(np.diff(asked)) >= 1.0
 
 
+LOST = (500, {"Content-Type": "text/plain"}, b"Internal Server Error")
+FAULT = (500, {"Content-Type": "application/problem+json"}, b'{"type": "urn:rhoray:problem:internal", "detail": "x"}')
+
+
+def test_a_proxy_whose_server_died_is_asked_again():
+    with scripted(LOST, CARD) as (address, asked), Client(address) as client:
+        assert client.model() == {"targets": []}
+    assert len(asked) == 2
+
+
+def test_a_fault_in_the_server_is_told_at_once():
+    with scripted(FAULT, CARD) as (address, asked), Client(address) as client, pytest.raises(Refused) as caught:
+        client.model()
+    assert (caught.value.status, len(asked)) == (500, 1)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again():
+    cut = (200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}, b"5\r\nab")
+    with scripted(cut, CARD) as (address, asked), Client(address) as client:
+        assert client.model() == {"targets": []}
+    assert len(asked) == 2
+
+
 def test_a_date_is_understood_too():
     later = (429, {"Retry-After": formatdate(time.time() + 2, usegmt=True)}, b"")
     with scripted(later, CARD) as (address, asked), Client(address) as client:

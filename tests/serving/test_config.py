@@ -45,7 +45,7 @@ def test_no_unknown_keys(config):
 
 def test_every_deployment_is_configured_once(config):
     (application,) = config["applications"]
-    assert [d["name"] for d in application["deployments"]] == ["Api", "Encoder", "Regressor"]
+    assert [d["name"] for d in application["deployments"]] == ["Api", "Parser", "Encoder", "Regressor"]
     assert app._bound_deployment.name == "Api"
 
 

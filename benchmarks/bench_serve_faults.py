@@ -1,0 +1,361 @@
+"""Faults under load: kill -9 of each process of the endpoint, a redeployment to another bundle, and overload.
+
+    python bench_serve_faults.py faults      clients at work while one process after another dies
+    python bench_serve_faults.py overload    five times as many requests as it can answer
+
+A real Ray Serve of two replicas a stage on this machine. A request that a client, with its retries, gets no answer to
+is lost; an answer that differs from that of an undisturbed endpoint in one digit is wrong. Both must be 0.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import ray
+import requests
+from _results import write_result
+from ray import serve
+
+from rhoray.client import Client
+from rhoray.density.vasp import write_chgcar
+from rhoray.local.ports import free_port
+from rhoray.local.processes import descendants, title
+from rhoray.registry.bundle import resolve
+from rhoray.sources.items import sample_uri
+from rhoray.store.manifest import read_manifest
+from rhoray.store.shards import read_shard, row_density
+from serve.app import build
+from serve.settings import ServeSettings
+
+# What serve/config.yaml asks every node to have before Ray starts.
+NODE = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+}
+APP = "rhoray"
+CLIENTS = 4
+REPLICAS = 2
+STAGES = ("Api", "Parser", "Encoder", "Regressor")
+QUIET_SECONDS = 5.0
+LONGEST_WINDOW = 60.0
+OVERLOAD_FACTOR = 5
+OVERLOAD_SECONDS = 30.0
+Numbers = tuple[float, ...]
+
+
+@dataclass
+class Tally:
+    """What clients saw: each try, each answer."""
+
+    tries: list[tuple[float, str]] = field(default_factory=list)
+    answers: list[tuple[float, float, str, Numbers]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def since(self, start: float) -> "Tally":
+        """Return what was seen from a moment on."""
+        tries = [seen for seen in self.tries if seen[0] >= start]
+        return Tally(tries, [seen for seen in self.answers if seen[0] >= start], self.lost[:])
+
+
+class Noting(requests.Session):
+    """A session that notes how each try ended."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def request(self, *args: object, **kwargs: object) -> requests.Response:
+        """Send one try."""
+        try:
+            response = super().request(*args, **kwargs)
+        except requests.RequestException as error:
+            self._tally.tries.append((time.monotonic(), type(error).__name__))
+            raise
+        kind = str(response.status_code)
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" not in response.headers:
+            kind += " without Retry-After"
+        self._tally.tries.append((time.monotonic(), kind))
+        return response
+
+
+class NotingClient(Client):
+    """The client as it is, with its tries noted."""
+
+    def __init__(self, url: str, tally: Tally) -> None:
+        super().__init__(url)
+        self._noting = Noting(tally)
+
+    def _session(self) -> requests.Session:
+        return self._noting
+
+
+def small_chgcars(count: int) -> list[bytes]:
+    """Return CHGCARs of the smallest crystals of the sample's test split."""
+    manifest = read_manifest(sample_uri())
+    held_out = set(manifest.written[manifest.written.split == "test"].material_id)
+    rows = [row for uri in manifest.shards for row in read_shard(uri) if row["material_id"] in held_out]
+    rows.sort(key=lambda row: (row["grid"][0] * row["grid"][1] * row["grid"][2], row["material_id"]))
+    return [write_chgcar(row_density(row)).encode() for row in rows[:count]]
+
+
+def second_version(folder: Path) -> str:
+    """Return a copy of the packaged bundle under another version."""
+    target = folder / "second"
+    shutil.copytree(resolve("pretrained:").removeprefix("file://"), target)
+    card = json.loads((target / "card.json").read_text())
+    card["version"] = "second"
+    (target / "card.json").write_text(json.dumps(card))
+    return str(target)
+
+
+def settings(bundle: str) -> ServeSettings:
+    """Return what a graph of REPLICAS replicas a stage is built with."""
+    return ServeSettings(bundle=bundle, min_replicas=REPLICAS, max_replicas=REPLICAS)
+
+
+@contextmanager
+def endpoint() -> Iterator[str]:
+    """Serve the packaged bundle on a Ray of our own; gives the address."""
+    os.environ.update(NODE)
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, object_store_memory=300 * 2**20, logging_level="ERROR"
+    )
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(build(settings("pretrained:")), name=APP, route_prefix="/")
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+    ray.shutdown()
+
+
+@contextmanager
+def load(url: str, files: list[bytes], tally: Tally) -> Iterator[None]:
+    """Keep several clients at work."""
+    ended = threading.Event()
+
+    def work(number: int) -> None:
+        client = NotingClient(url, tally)
+        turn = number
+        while not ended.is_set():
+            start = time.monotonic()
+            try:
+                found = client.predict(files[turn % len(files)], "CHGCAR")
+            except Exception as error:  # noqa: BLE001 - whatever a client's user would have to see is a loss
+                tally.lost.append(f"{type(error).__name__}: {error}")
+                continue
+            numbers = (float(turn % len(files)), *(p.value for p in found.properties))
+            tally.answers.append((time.monotonic(), time.monotonic() - start, found.version, numbers))
+            turn += 1
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def pids(name: str) -> list[int]:
+    """Return the processes of this Ray whose title holds `name`."""
+    return [pid for pid in descendants(os.getpid()) if name in title(pid)]
+
+
+def kill(name: str) -> Callable[[], None]:
+    """Return what kills one process whose title holds `name`."""
+
+    def run() -> None:
+        os.kill(pids(name)[0], signal.SIGKILL)
+
+    return run
+
+
+def redeploy(bundle: str) -> Callable[[], None]:
+    """Return what puts another bundle in the place of the one that is served."""
+
+    def run() -> None:
+        serve.run(build(settings(bundle)), name=APP, route_prefix="/")
+
+    return run
+
+
+def full_strength(url: str) -> bool:
+    """Return whether the proxy answers and each stage has all its replicas."""
+    try:
+        is_up = requests.get(f"{url}/-/healthz", timeout=2).ok
+    except requests.RequestException:
+        return False
+    deployments = serve.status().applications[APP].deployments
+    return is_up and all(
+        str(deployments[name].status.value) == "HEALTHY"
+        and deployments[name].replica_states.get("RUNNING", 0) == REPLICAS
+        for name in STAGES
+    )
+
+
+def observe(url: str, tally: Tally, name: str, fault: Callable[[], None]) -> dict[str, object]:
+    """Inject one fault and wait until all is as before, and QUIET_SECONDS more."""
+    start = time.monotonic()
+    fault()
+    time.sleep(0.5)
+    while not full_strength(url) and time.monotonic() - start < LONGEST_WINDOW:
+        time.sleep(0.25)
+    strong = time.monotonic() - start
+    time.sleep(QUIET_SECONDS)
+    seen = tally.since(start)
+    trouble = [at - start for at, kind in seen.tries if kind != "200"]
+    moments = [start, *sorted(at for at, *_ in seen.answers)]
+    kinds = Counter(kind for _, kind in seen.tries)
+    row = {
+        "fault": name,
+        "answers": len(seen.answers),
+        "tries": dict(kinds),
+        "last trouble": max(trouble, default=0.0),
+        "gap": max((b - a for a, b in itertools.pairwise(moments)), default=float("inf")),
+        "worst": max((seconds for _, seconds, *_ in seen.answers), default=float("inf")),
+        "strong": strong,
+        "lost": len(tally.lost),
+    }
+    print(row, flush=True)
+    return row
+
+
+def faults() -> None:
+    """Write what one fault after another does to clients at work."""
+    files = small_chgcars(4)
+    with tempfile.TemporaryDirectory() as folder, endpoint() as url:
+        second = second_version(Path(folder))
+        undisturbed = Client(url)
+        expected = {
+            (float(i), *(p.value for p in undisturbed.predict(content, "CHGCAR").properties))
+            for i, content in enumerate(files)
+        }
+        tally = Tally()
+        with load(url, files, tally):
+            time.sleep(QUIET_SECONDS)
+            rows = [
+                observe(url, tally, "none", lambda: None),
+                *(
+                    observe(url, tally, f"kill -9 {name}", kill(f"ServeReplica:{APP}:{name}"))
+                    for name in ("Regressor", "Encoder", "Parser", "Api")
+                ),
+                observe(url, tally, "kill -9 the HTTP proxy", kill("ProxyActor")),
+                observe(url, tally, "redeploy to another bundle", redeploy(second)),
+            ]
+    wrong = sum(numbers not in expected for *_, numbers in tally.answers)
+    versions = Counter(version for _, _, version, _ in tally.answers)
+    write_result("serve-faults", "Faults under load", _fault_table(rows, tally, wrong, versions), ("ray", "rhoray"))
+
+
+def _fault_table(rows: list[dict], tally: Tally, wrong: int, versions: Counter) -> str:
+    head = (
+        f"{CLIENTS} clients (`rhoray.client`) send the smallest CHGCARs of the test split without a pause to "
+        f"{REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the last try without an "
+        "answer. `longest gap`: seconds in which no client got an answer. "
+        "`full strength`: until every replica was back; for the redeployment, "
+        "until every replica was the new bundle's. Tries that are neither `answer` nor `503` are "
+        "connections that the killed process held.\n\n"
+        "| fault | answers | 503 with Retry-After | connection cut | anything else | recovered, s | longest gap, s "
+        "| slowest answer, s | full strength, s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    )
+    lines = []
+    for row in rows:
+        tries: dict[str, int] = dict(row["tries"])
+        tries.pop("200", 0)
+        refused = tries.pop("503", 0)
+        cut = sum(tries.pop(kind, 0) for kind in ("ConnectionError", "ChunkedEncodingError", "ReadTimeout"))
+        lines.append(
+            f"| {row['fault']} | {row['answers']} | {refused} | {cut} | {sum(tries.values())} {tries or ''} "
+            f"| {row['last trouble']:.1f} | {row['gap']:.1f} | {row['worst']:.1f} | {row['strong']:.1f} |\n"
+        )
+    answered = ", ".join(f"{count} by {version}" for version, count in versions.items())
+    return (
+        f"{head}{''.join(lines)}\n**{len(tally.answers)} requests answered ({answered}), {len(tally.lost)} lost, "
+        f"{wrong} wrong.**\n"
+    )
+
+
+def overload() -> None:
+    """Write what becomes of requests that come five times as fast as they can be answered."""
+    (content,) = small_chgcars(1)
+    with endpoint() as url:
+        tally = Tally()
+        with load(url, [content], tally):
+            time.sleep(QUIET_SECONDS)
+            start = time.monotonic()
+            time.sleep(15.0)
+            capacity = len(tally.since(start).answers) / (time.monotonic() - start)
+        print(f"capacity {capacity:.1f}/s", flush=True)
+        seen = asyncio.run(_arrivals(url, content, OVERLOAD_FACTOR * capacity))
+        after = time.monotonic()
+        Client(url).predict(content, "CHGCAR")
+        after = time.monotonic() - after
+    groups: dict[str, list[float]] = {}
+    for kind, seconds in seen:
+        groups.setdefault(kind, []).append(seconds)
+    lines = [
+        f"| {kind} | {len(times)} | {_quantile(times, 0.5):.2f} | {_quantile(times, 0.95):.2f} | {max(times):.2f} |\n"
+        for kind, times in sorted(groups.items())
+    ]
+    body = (
+        f"{CLIENTS} clients without a pause get {capacity:.1f} answers a second from {REPLICAS} replicas of each "
+        f"stage. Then requests arrive {OVERLOAD_FACTOR} times as fast, whatever becomes of those before, for "
+        f"{OVERLOAD_SECONDS:.0f} s, each once.\n\n| outcome | requests | p50, s | p95, s | max, s |\n"
+        f"| --- | --- | --- | --- | --- |\n{''.join(lines)}\n"
+        f"{len(groups.get('200', [])) / OVERLOAD_SECONDS:.1f} answers a second while overloaded; the next request "
+        f"after it took {after:.2f} s.\n"
+    )
+    write_result("serve-overload", "Overload", body, ("ray", "rhoray"))
+
+
+async def _arrivals(url: str, content: bytes, rate: float) -> list[tuple[str, float]]:
+    """Return outcome and seconds of requests that arrive at `rate` a second."""
+    seen: list[tuple[str, float]] = []
+    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=None)) as client:
+
+        async def one() -> None:
+            start = time.monotonic()
+            try:
+                response = await client.post(f"{url}/v1/predict", files={"file": ("CHGCAR", content)})
+                kind = str(response.status_code)
+                if "retry-after" in response.headers:
+                    kind += " with Retry-After"
+            except httpx.TransportError as error:
+                kind = type(error).__name__
+            seen.append((kind, time.monotonic() - start))
+
+        async with asyncio.TaskGroup() as group:
+            start = time.monotonic()
+            for number in range(int(rate * OVERLOAD_SECONDS)):
+                await asyncio.sleep(max(start + number / rate - time.monotonic(), 0))
+                group.create_task(one())
+    return seen
+
+
+def _quantile(times: list[float], share: float) -> float:
+    return sorted(times)[min(int(share * len(times)), len(times) - 1)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["faults", "overload"], nargs="?")
+    chosen = parser.parse_args().part
+    for part in (faults, overload):
+        if chosen in (None, part.__name__):
+            part()
