@@ -39,12 +39,14 @@ class AutoencoderConfig:
         width: hidden channels of `zones` and `patch`.
         depth: hidden convolutions of each half of `zones` and `patch`.
         periodic: whether opposite faces of the frame touch (circular padding).
+        ball: of `zones`: the latent holds the 65,536 longest waves of all, not 16 of each class.
     """
 
     architecture: Architecture = "patch"
     width: int = 32
     depth: int = 2
     periodic: bool = True
+    ball: bool = False
 
 
 class Autoencoder(nn.Module):
@@ -152,7 +154,7 @@ class ZoneAutoencoder(Autoencoder):
         super().__init__()
         if not config.periodic:
             raise RhoRayError("zones are of periodic frames; use `patch` where opposite faces do not touch")
-        self.core = ZoneCore(config.width, config.depth)
+        self.core = ZoneCore(config.width, config.depth, ball=config.ball)
 
     def encode(self, frames: Frames) -> Latents:
         """Return the latents of frames."""

@@ -50,33 +50,37 @@ class ZoneCorrector(nn.Module):
 class ZoneCore(nn.Module):
     """What `ZoneAutoencoder` computes; apart from it so that the base class stays with the other networks."""
 
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int, depth: int, *, ball: bool) -> None:
         super().__init__()
+        self.ball = ball
         self.encoder = ZoneCorrector(ABOVE, width, BANDS, depth)
         self.decoder = ZoneCorrector(BANDS, width, ABOVE, depth)
 
     def encode(self, frames: Float[Tensor, "b 1 128 128 128"]) -> Float[Tensor, "b 16 16 16 16"]:
         """Return latents: the 16 zones, adjusted by what lies above them, and the header."""
         spectrum = torch.fft.rfftn(frames[:, 0], dim=(1, 2, 3), norm="forward")
-        metric, zones = best_zones(spectrum, BANDS + ABOVE)
+        metric, zones = best_zones(spectrum, BANDS + ABOVE, ball=self.ball)
         return self.latents_of(take_bands(spectrum, zones), metric)
 
     def latents_of(self, bands: Bands, metric: Metric) -> Float[Tensor, "b 16 16 16 16"]:
         """Return latents of all the zones that the network knows."""
-        kept, above = bands[:, :BANDS], bands[:, BANDS:]
+        kept, above = bands[:, :BANDS], bands[:, BANDS:].float()
         left_out = above.square().mean(dim=(1, 2, 3, 4)).sqrt()
         scale = left_out[:, None, None, None, None]
         change = scale * self.encoder(above / (scale + TINY), metric)
         change = change - change.mean(dim=(2, 3, 4), keepdim=True)  # the first band's mean is the electron count
-        return write_header(kept + change, metric, left_out)
+        return write_header(kept + change, metric, left_out).float()
 
     def decode(self, latents: Float[Tensor, "b 16 16 16 16"]) -> Float[Tensor, "b 1 128 128 128"]:
-        """Return frames: the 16 zones, and the 48 above as the network guesses them."""
-        kept, metric, left_out = read_header(latents)
-        scale = left_out[:, None, None, None, None]
-        above = scale * self.decoder((kept / (scale + TINY)).asinh(), metric)
-        spectrum = put_bands(torch.cat([kept, above], dim=1), zones_of(metric, BANDS + ABOVE))
-        return _frames_of(spectrum)
+        """Return frames: the 16 zones, and the 48 above as the network guesses them.
+
+        Transforms are in float64 unless a gradient is wanted: what comes back is then as exact as the latent.
+        """
+        kept, metric, left_out = read_header(latents if torch.is_grad_enabled() else latents.double())
+        scale = left_out[:, None, None, None, None].float()
+        above = scale * self.decoder((kept.float() / (scale + TINY)).asinh(), metric)
+        bands = torch.cat([kept, above.to(kept.dtype)], dim=1)
+        return _frames_of(put_bands(bands, zones_of(metric, BANDS + ABOVE, ball=self.ball))).float()
 
 
 def _frames_of(spectrum: Spectrum) -> Float[Tensor, "b 1 128 128 128"]:

@@ -9,6 +9,10 @@ Any shift of the crystal by a sixteenth of an axis shifts the bands by one point
 Length is measured by a metric that belongs to the crystal, so that a cell's long axis gets as many more waves as it is
 longer. The density itself says which: its waves fade with their true length, whatever the cell's shape.
 
+Whole zones have edges: some classes keep longer waves than others give up. With `ball` the first 16 bands hold the
+longest waves of all instead: a class that has fewer than 16 among them lends its place to a class that has more. Its
+grids then shift with the crystal but for those few, the shortest waves that are kept.
+
 A density is real: the wave at -k is the conjugate of that at k, and so is class -r of class r. Eight classes are their
 own partners; their waves' real and imaginary parts go to two bands. In class 0 the mean (the electron count) leaves one
 number free; three other classes give up their 16th band's wave. These seven numbers hold what the decoder must know
@@ -30,6 +34,7 @@ CLASSES = CELLS**3
 STRIDE = FRAME // CELLS
 ALIASES = STRIDE**3
 BANDS = 16
+KNOWN = 64  # bands among which waves change places, whatever is asked for
 METRIC_SCALE = 1e-3  # a metric's steps, among numbers in e/A3
 # Share of the power; its square root, 0.003 % of the density, is a tenth of what compact shards round off. A metric of
 # its own would make encoding such a crystal four times as slow.
@@ -74,6 +79,8 @@ class _Layout(NamedTuple):
 
 
 OWN = 8
+# The numbers that hold the header: the free one of class 0, and the last wave of three classes that have none.
+HEADER_CLASSES = (0, 1, 2, 4)
 
 
 @constant
@@ -174,33 +181,58 @@ class Zones(NamedTuple):
         )
 
 
-def zones_of(metric: Metric, count: int) -> Zones:
-    """Return where the first `count` bands are (an even number)."""
+def zones_of(metric: Metric, count: int, *, ball: bool = False) -> Zones:
+    """Return where the first `count` bands are (an even number, at most 64)."""
     other = (metric != plain_metric(1, metric.device)).any(1)
-    plain = _plain_zones(count, metric.device)
+    plain = _plain_zones(count, ball, metric.device)
     zones = plain.of(torch.zeros(len(metric), dtype=torch.long, device=metric.device))
-    return zones.replaced(other, _sorted_zones(metric[other], count)) if bool(other.any()) else zones
+    return zones.replaced(other, _sorted_zones(metric[other], count, ball=ball)) if bool(other.any()) else zones
 
 
 @constant
-def _plain_zones(count: int, device: torch.device) -> Zones:
+def _plain_zones(count: int, ball: bool, device: torch.device) -> Zones:
     """Return the zones of one crystal whose axes count as equal, as most do."""
-    return _sorted_zones(plain_metric(1, device), count)
+    return _sorted_zones(plain_metric(1, device), count, ball=ball)
 
 
-def _sorted_zones(metric: Metric, count: int) -> Zones:
+def _sorted_zones(metric: Metric, count: int, *, ball: bool) -> Zones:
     layout = _layout(metric.device)
     length = (metric.double() @ _products(metric.device)).unflatten(1, (-1, ALIASES))
     # Whole numbers below 2^53: exact, and the place breaks ties the same way everywhere.
     length = length * ALIASES + torch.arange(ALIASES, device=metric.device)
     length = length.masked_fill(layout.forbidden, torch.inf)
-    order = length.topk(count, largest=False).indices  # (b, classes, count)
-    waves = torch.take_along_dim(layout.waves[None], order[..., None], dim=2)
+    found = length.topk(KNOWN if ball else count, largest=False)  # (b, classes, some)
+    waves = torch.take_along_dim(layout.waves[None], found.indices[..., None], dim=2)
+    if ball:
+        waves = _longest_first(waves, found.values)[:, :, :count]
     waves = waves.permute(0, 2, 1, 3)  # (b, count, classes, 3)
     index, conjugate = _places(waves)
     mirror, negated = _places(-waves)
     mirror = torch.where(negated | conjugate, NOWHERE, mirror)  # only the plane kc = 0 holds both
     return Zones(index, conjugate, mirror, count)
+
+
+def _longest_first(waves: Int[Tensor, "b classes some 3"], length: Float[Tensor, "b classes some"]) -> Tensor:
+    """Return each class's waves, some exchanged for others', so that the first 16 bands hold the longest of all."""
+    room = _room(length.device)
+    first = (torch.arange(length.shape[2], device=length.device) < room[:, None]).flatten()
+    # Stable, so that waves of one length are taken in the same order everywhere.
+    order = length.flatten(1).argsort(dim=1, stable=True)
+    longest = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, : int(room.sum())], value=True)
+    out = waves.flatten(1, 2).clone()
+    for crystal, (own, chosen) in enumerate(zip(waves.flatten(1, 2), longest, strict=True)):
+        vacant, without = (first & ~chosen).nonzero()[:, 0], (chosen & ~first).nonzero()[:, 0]
+        out[crystal, vacant], out[crystal, without] = own[without], own[vacant]
+    return out.unflatten(1, waves.shape[1:3])
+
+
+@constant
+def _room(device: torch.device) -> Int[Tensor, " classes"]:
+    """Return how many waves of each class the first 16 bands hold, the header's apart."""
+    room = torch.full((len(_layout(device).chosen),), BANDS, device=device)
+    room[:OWN] = BANDS // 2
+    room[list(HEADER_CLASSES)] -= 1
+    return room
 
 
 def _places(waves: Int[Tensor, "*any 3"]) -> tuple[Tensor, Tensor]:
@@ -210,7 +242,10 @@ def _places(waves: Int[Tensor, "*any 3"]) -> tuple[Tensor, Tensor]:
 
 
 def take_bands(spectrum: Spectrum, zones: Zones) -> Bands:
-    """Return the bands of spectra (of `rfftn` with norm `forward`) as real 16^3 grids; class 0 without metric."""
+    """Return the bands of spectra (of `rfftn` with norm `forward`) as real 16^3 grids; class 0 without metric.
+
+    These small transforms are in float64, which costs a millisecond: else they would round as much as the large ones.
+    """
     b = spectrum.shape[0]
     flat = torch.view_as_real(spectrum).flatten(1, 3)
     index = zones.place.flatten(1)
@@ -220,6 +255,7 @@ def take_bands(spectrum: Spectrum, zones: Zones) -> Bands:
     layout = _layout(spectrum.device)
     own = _split(values[:, : zones.bands // 2 + 1, :OWN], flat[:, 0, 0], zones.bands)
     values = torch.cat([own.to(values.dtype), values[:, :, OWN:]], dim=2)
+    values = values.to(torch.complex128)
     grids = values.new_zeros(b, zones.bands, CLASSES)
     grids[:, :, layout.partners] = values.conj()
     grids[:, :, layout.chosen] = values
@@ -235,7 +271,7 @@ def _split(values: Tensor, mean: Tensor, count: int) -> Tensor:
 
 
 def put_bands(bands: Bands, zones: Zones) -> Spectrum:
-    """Invert `take_bands`: the half spectra that hold these bands and nothing else."""
+    """Invert `take_bands`: the half spectra that hold these bands and nothing else, in their precision."""
     b = bands.shape[0]
     layout = _layout(bands.device)
     grids = torch.fft.fftn(bands, dim=(2, 3, 4), norm="forward").flatten(2)
@@ -258,22 +294,22 @@ def _join(own: Float[Tensor, "b count 8"], count: int) -> Tensor:
     return torch.cat([pairs, torch.zeros_like(pairs)], dim=1)
 
 
-def best_zones(spectrum: Spectrum, count: int) -> tuple[Metric, Zones]:
+def best_zones(spectrum: Spectrum, count: int, *, ball: bool = False) -> tuple[Metric, Zones]:
     """Return, per crystal, the metric whose first 16 bands hold the most of the spectrum, and its first `count` bands.
 
     Where nearly nothing is left out with all axes equal, that is it: the choice must not hang on rounding.
     """
     device = spectrum.device
     squares = torch.view_as_real(spectrum.detach()).flatten(1).square()
-    inside, left_out = (squares @ _weights(device)).unbind(1)
+    inside, left_out = (squares @ _weights(ball, device)).unbind(1)
     coarse = left_out <= NEGLIGIBLE * (inside + left_out)
     metric = plain_metric(len(spectrum), device)
-    zones = zones_of(metric, count)
+    zones = zones_of(metric, count, ball=ball)
     if bool(coarse.all()):
         return metric, zones
     fine = ~coarse
     read = read_metric(spectrum[fine])
-    others = zones_of(read, count)
+    others = zones_of(read, count, ball=ball)
     # In double precision: rounding would hide the little that is left out.
     some = torch.nn.functional.pad(_power(spectrum[fine]), (0, 1))
     better = _power_inside(some, others.first(BANDS)) > _power_inside(some, zones.first(BANDS).of(fine))
@@ -284,10 +320,11 @@ def best_zones(spectrum: Spectrum, count: int) -> tuple[Metric, Zones]:
 
 
 @constant
-def _weights(device: torch.device) -> Float[Tensor, "parts 2"]:
+def _weights(ball: bool, device: torch.device) -> Float[Tensor, "parts 2"]:
     """Return how much each wave's real and imaginary part count inside the first 16 plain bands, and outside them."""
     every = _power(torch.ones(1, FRAME, FRAME, HALF, dtype=torch.complex64, device=device))
-    outside = torch.nn.functional.pad(every, (0, 1)).scatter(1, _stored(_plain_zones(BANDS, device)), 0.0)[:, :NOWHERE]
+    inside = _stored(_plain_zones(BANDS, ball, device))
+    outside = torch.nn.functional.pad(every, (0, 1)).scatter(1, inside, 0.0)[:, :NOWHERE]
     return torch.stack([every[0] - outside[0], outside[0]], dim=1).float().repeat_interleave(2, dim=0)
 
 
@@ -313,8 +350,6 @@ def _stored(zones: Zones) -> Int[Tensor, "b places"]:
     return torch.cat([place.flatten(1), mirror.flatten(1)], dim=1)
 
 
-# The numbers that hold the header: the free one of class 0, and the last wave of three classes that have none.
-HEADER_CLASSES = (0, 1, 2, 4)
 LAST = slice(BANDS - 2, BANDS)
 
 

@@ -58,7 +58,7 @@ class Recipe:
 
 def zones() -> Recipe:
     """RhoRay's own: 16 zones of the spectrum as latent, convolutions at 16^3 for those above; periodic cell frame."""
-    network = AutoencoderConfig(architecture="zones")
+    network = AutoencoderConfig(architecture="zones", ball=True)
     # Fourier transforms are not made in bfloat16.
     return Recipe(name="zones", network=network, learning_rate=1e-3, augment=True, precision="float32")
 
