@@ -51,8 +51,8 @@ FACTS: dict[str, Any] = {
         "Project (CC BY 4.0, A. Jain et al., APL Materials 1, 011002 (2013), doi:10.1063/1.4812323), as the authors of "
         "arXiv:2605.07227 compiled them; formation energies follow from cohesive ones with fitted references.",
         "densities": "promolecular, of every structure; our own PBE densities (GPAW, 350 eV) of some set the "
-        "limits of what a density may look like: as regressors' inputs they made errors larger, so that the regressors look at the structure "
-        "of a density that is given, the domain check and the autoencoder at the density",
+        "limits of what a density may look like: as regressors' inputs they made errors larger, so that the regressors "
+        "look at the structure of a density that is given, the domain check and the autoencoder at the density",
         "left_out": "compounds of the packaged sample's test split",
     },
     "protocol": "cross_validation: five folds that keep every chemical system on one side, all transforms fitted on "
