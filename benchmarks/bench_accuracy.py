@@ -23,6 +23,7 @@ from _results import write_result
 from rhoray.core.targets import get_target, with_derived
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import grouped_folds
+from rhoray.evaluate.statistics import Estimate, bootstrap, draws, paired
 from rhoray.features.density import SETTLED
 from rhoray.local.build_pretrained import (
     FOLDS,
@@ -51,20 +52,17 @@ ABLATIONS = {
     "magpie-cell-bonds": ("magpie", "cell", "bonds"),
 }
 PLAIN = "magpie-cell"
-RESAMPLES = 2000
 REPORTED = (*MODULI, "youngs_modulus", "debye_temperature", "formation_energy_per_atom", "cohesive_energy_per_atom")
 
 
-def interval(statistic: np.ndarray) -> str:
-    """Return the 95 % interval of bootstrapped values."""
-    low, high = np.quantile(statistic, [0.025, 0.975])
-    return f"{low:.3g} to {high:.3g}"
+def interval(estimate: Estimate) -> str:
+    """Return a 95 % interval."""
+    return f"{estimate.lower:.3g} to {estimate.upper:.3g}"
 
 
-def bootstrap_mae(errors: np.ndarray) -> np.ndarray:
-    """Return means of resampled absolute errors."""
-    rng = np.random.default_rng(SEED)
-    return np.array([errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(RESAMPLES)])
+def mean_error(expected: np.ndarray, found: np.ndarray) -> float:
+    """Return the mean absolute error."""
+    return float(np.abs(found - expected).mean())
 
 
 def given_density_labels(labels: list[str]) -> list[str]:
@@ -121,6 +119,10 @@ class Accuracy:
         """Return a target's labels in the rows of the table."""
         return self.labels.loc[self.table.crystals.material_id, target].to_numpy(float)
 
+    def samples(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return bootstrap samples of some rows of the table, crystals kept whole."""
+        return draws(self.table.crystals.material_id.to_numpy(str)[rows].tolist(), SEED)
+
     def row(self, name: str, found: dict[str, np.ndarray], rows: np.ndarray) -> str:
         """Return a line of the table: R2, MAE and its interval for each property."""
         cells = []
@@ -129,9 +131,9 @@ class Accuracy:
                 cells.append("")
                 continue
             y, p = self.expected(target)[rows], found[target][rows]
-            m = regression_metrics(y, p)
-            errors = np.abs(y - p)[np.isfinite(y)]
-            cells.append(f"{m['r2']:.4f} / {m['mae']:.3g} ({interval(bootstrap_mae(errors))})")
+            m, known = regression_metrics(y, p), np.isfinite(y)
+            error = bootstrap(mean_error, y[known], p[known], self.samples(rows[known]))
+            cells.append(f"{m['r2']:.4f} / {m['mae']:.3g} ({interval(error)})")
         return f"| {name} | " + " | ".join(cells) + " |"
 
     def dummy(self) -> dict[str, np.ndarray]:
@@ -179,7 +181,8 @@ class Accuracy:
             y = self.expected(target)[dft]
             known = np.isfinite(y)
             a, b = np.abs(full[target][twins] - y)[known], np.abs(full[target][dft] - y)[known]
-            out.append(f"| {target} | {a.mean():.4g} | {b.mean():.4g} | {interval(bootstrap_mae(b - a))} |")
+            change = bootstrap(lambda one, other: float((other - one).mean()), a, b, self.samples(dft[known]))
+            out.append(f"| {target} | {a.mean():.4g} | {b.mean():.4g} | {interval(change)} |")
         return out
 
     def gain(self, full: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> list[str]:
@@ -190,12 +193,10 @@ class Accuracy:
         ]
         for target in MODULI:
             y = self.expected(target)[self.structures]
-            a, b = (np.abs(f[target][self.structures] - y) for f in (plain, full))
-            rng = np.random.default_rng(SEED)
-            picks = [rng.integers(0, len(y), len(y)) for _ in range(RESAMPLES)]
-            ratio = np.array([1 - b[i].mean() / a[i].mean() for i in picks])
-            out.append(f"- {target}: MAE {100 * (1 - b.mean() / a.mean()):.1f} % smaller "
-                       f"(95 %: {interval(100 * ratio)} %)")  # fmt: skip
+            one, other = full[target][self.structures], plain[target][self.structures]
+            change = paired(y, one, other, self.samples(self.structures)).change
+            out.append(f"- {target}: MAE {-100 * change.value:.1f} % smaller "
+                       f"(95 %: {-100 * change.upper:.1f} to {-100 * change.lower:.1f} %)")  # fmt: skip
         return out
 
 

@@ -1,9 +1,10 @@
 """Which inputs the domain check calls foreign: spoilt densities, molecules, new elements; and which it should not.
 
-    python benchmarks/bench_domain.py --cache DIR
+    python benchmarks/bench_domain.py --features features.npz
 
-The domain is fitted to the features of split `train`; ordinary are the crystals of split `val` (promolecular), PBE
-densities, and crystals as other codes and potentials write them.
+The domain is that of the packaged bundle, fitted to split `train` alone (features by rhoray.local.training_table).
+Ordinary are the crystals of split `val`, from their structures and as PBE densities, crystals as other codes and
+potentials write them, and VASP's own files. What is spoilt are PBE densities of `val`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _crystals import SHARED, features_of, load_crystals, promolecular_of
+from _crystals import SHARED, promolecular_of
 from _foreign import (
     half_empty,
     halved,
@@ -30,20 +31,45 @@ from pymatgen.core import Composition
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.valence import electron_count_warning
+from rhoray.features.block import feature_matrix
+from rhoray.features.registry import get_blocks
+from rhoray.inference.predictor import read_input
+from rhoray.local.build_pretrained import KINDS, domain_labels, only_structures
 from rhoray.local.npz import read_npz
+from rhoray.local.training_table import read_table
 from rhoray.models.domain import Domain, fit_domain
 from rhoray.store.codec import to_compact
 
 COUNT = 100
+BLOCKS = ("magpie", "cell", "bonds", "superposed")
+NO_LATENT = np.zeros((16, 16, 16, 16))
 PADDINGS = (2.5, 3.0, 4.0, 5.0)
 DIALECTS = ("ref", "alt", "ae", "soft")
 HELD_OUT = ("Ru", "Te", "Mn", "Mg", "Pd")
 
 
-def pbe_densities(count: int | None = None) -> Iterator[ChargeDensity]:
-    """Yield the PBE densities."""
-    for path in sorted((SHARED / "data" / "densities").glob("*.npz"))[:count]:
-        yield read_npz(path)
+def pbe_densities(split: "pd.Series[str]", name: str) -> Iterator[ChargeDensity]:
+    """Yield the PBE densities of a split."""
+    for path in sorted((SHARED / "data" / "densities").glob("*.npz")):
+        if split.get(path.stem) == name:
+            yield read_npz(path)
+
+
+class Features:
+    """Features of a density's structure; what is done to a density leaves them as they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], np.ndarray] = {}
+
+    def __call__(self, density: ChargeDensity) -> np.ndarray:
+        """Return the row of features."""
+        key = (density.species, density.lattice.tobytes(), density.frac_coords.tobytes())
+        if key not in self._known:
+            self._known[key] = feature_matrix(get_blocks(BLOCKS), [density], [NO_LATENT])[0]
+        return self._known[key]
+
+
+features_of = Features()
 
 
 def judge(domain: Domain, densities: Iterable[ChargeDensity]) -> tuple[int, int, str]:
@@ -91,7 +117,7 @@ def spoilt(rng: np.random.Generator) -> dict[str, Callable[[ChargeDensity], Char
     }
 
 
-def elements(formulas: pd.Series) -> list[str]:
+def elements(formulas: Iterable[str]) -> list[str]:
     """Return the symbols of some formulas."""
     return sorted({e.symbol for formula in formulas for e in Composition(formula).elements})
 
@@ -99,18 +125,21 @@ def elements(formulas: pd.Series) -> list[str]:
 def main() -> None:
     """Judge every kind of input and write the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--features", type=Path, required=True, help="from rhoray.local.training_table")
     args = parser.parse_args()
-    crystals, rng = load_crystals(args.cache), np.random.default_rng(0)
-    train = (crystals.table.split == "train").to_numpy()
-    seen = elements(crystals.table.formula[train])
-    domain = fit_domain(seen, crystals.labels, crystals.features[train], ["promolecular", "dft"])
-    poscars = pd.read_parquet(SHARED / "data" / "materials.parquet").set_index("material_id").poscar
-    val = [promolecular_of(poscars[i]) for i in crystals.table.material_id[~train]]
-    some = list(pbe_densities(COUNT))
+    table, rng = only_structures(read_table(args.features)), np.random.default_rng(0)
+    materials = pd.read_parquet(SHARED / "data" / "materials.parquet").set_index("material_id")
+    split = materials.split.reindex(table.crystals.material_id).to_numpy(str)
+    labels, train = domain_labels(table.labels), np.flatnonzero(split == "train")
+    formulas, x = table.crystals.formula.to_numpy(str), table.columns(labels)
+    domain = fit_domain(elements(formulas[train]), labels, x[train], KINDS)
+    val = [promolecular_of(materials.poscar[i]) for i in table.crystals.material_id[split == "val"]]
+    some = list(pbe_densities(materials.split, "val"))[:COUNT]
     cases: dict[str, Iterable[ChargeDensity]] = {
-        "ordinary: held-out crystals from their structure": val,
-        "ordinary: PBE densities": pbe_densities(),
+        "ordinary: crystals of val from their structure": val,
+        "ordinary: PBE densities of val": some,
+        "ordinary: PBE densities of train": pbe_densities(materials.split, "train"),
+        "ordinary: VASP's own CHGCARs": [read_input(p.read_bytes()) for p in sorted((SHARED / "vasp").iterdir())],
     }
     for name in DIALECTS:
         paths = sorted((SHARED / "data" / "dialects").glob("*.npz"))
@@ -121,10 +150,8 @@ def main() -> None:
     lines = ["| input | how many | called foreign | why (several reasons each) |", "| --- | --- | --- | --- |"]
     lines += [row(name, *judge(domain, densities)) for name, densities in cases.items()]
     for symbol in HELD_OUT:
-        formulas = crystals.table.formula[train]
-        without = np.flatnonzero(train)[[symbol not in Composition(f) for f in formulas]]
-        known = fit_domain(elements(crystals.table.formula[without]), crystals.labels, crystals.features[without],
-                           ["promolecular", "dft"])  # fmt: skip
+        without = train[[symbol not in Composition(f) for f in formulas[train]]]
+        known = fit_domain(elements(formulas[without]), labels, x[without], KINDS)
         new = [with_element(d, symbol) for d in some[: COUNT // len(HELD_OUT)]]
         lines.append(row(f"foreign: {symbol}, when no training crystal has it", *judge(known, new)))
     write_result("domain", "Which inputs are called foreign", "\n".join(lines) + "\n", ("numpy", "scipy", "pymatgen"))

@@ -16,12 +16,11 @@ from rhoray.density.crystal import structure_of
 from rhoray.density.promolecule import promolecular_density
 from rhoray.density.resample import Spectrum, spectrum_of, wave_numbers
 
-# Widths of Gaussians, Angstrom: what is broader than the one is bonding, what is narrower than the other is noise.
+# Widths of Gaussians, Angstrom: what is broader than the one is bonding; noise is what is narrower than either other.
 SMOOTH = 0.4
-SHARP = 0.1
-# Share of the cell, by free atoms' density, that counts as between the atoms; and where noise shows best.
+SHARP = (0.05, 0.1)
+# Share of the cell, by free atoms' density, that counts as between the atoms.
 BETWEEN = 0.5
-EMPTIEST = 0.25
 # Below so many e/A3 a point is vacuum.
 VACUUM = 0.005
 # From the median of absolute values to a standard deviation, for a normal distribution.
@@ -35,8 +34,8 @@ class Likeness:
 
     Attributes:
         level: natural logarithm of charge between the atoms over that of free atoms.
-        misplaced: charge there that free atoms have elsewhere, as a share.
-        noise: standard deviation of what changes from point to point, as a share of the density there.
+        misplaced: charge there that free atoms have elsewhere, as a share; the level taken out.
+        noise: standard deviation of what is random from point to point, as a share of the density there.
     """
 
     level: float
@@ -65,15 +64,29 @@ def likeness(density: ChargeDensity) -> Likeness | None:
     expected, found = spectrum_of(atoms), spectrum_of(density.values)
     smooth = _gaussian(density, SMOOTH)
     free, given = _back(expected * smooth, density), _back(found * smooth, density)
-    between, emptiest = free <= np.quantile(free, BETWEEN), free <= np.quantile(free, EMPTIEST)
-    charge = max(float(free[between].mean()), FLOOR)
-    sharp = _back((found - expected) * (1 - _gaussian(density, SHARP)), density)
-    spread = float(np.median(np.abs(sharp[emptiest]))) / NORMAL
-    return Likeness(
-        float(np.log(max(float(given[between].mean()), FLOOR) / charge)),
-        float(np.abs(given - free)[between].mean()) / charge,
-        spread / max(float(free[emptiest].mean()), FLOOR),
-    )
+    between = free <= np.quantile(free, BETWEEN)
+    charge, here = (max(float(values[between].mean()), FLOOR) for values in (free, given))
+    shape = given[between] / here - free[between] / charge
+    least = np.maximum(free[between], FLOOR)
+    noise = min(_noise(found - expected, width, density, between, least) for width in SHARP)
+    return Likeness(float(np.log(here / charge)), float(np.abs(shape).mean()), noise)
+
+
+def _noise(change: Spectrum, width: float, density: ChargeDensity, where: np.ndarray, least: np.ndarray) -> float:
+    """Return what white noise would have to be for as much to change within a width as does.
+
+    White noise is the same by any width. Bonds reach little below 0.1 Angstrom, and the ripples that a cut spectrum
+    leaves of a sharp core little above 0.05: each is small by one of the two.
+    """
+    passed = 1 - _gaussian(density, width)
+    sharp = _back(change * passed, density)[where]
+    gain = np.sqrt(np.mean(_whole(passed, density.values.shape[2]) ** 2))
+    return float(np.median(np.abs(sharp) / least) / (NORMAL * gain))
+
+
+def _whole(half: np.ndarray, count: int) -> np.ndarray:
+    """Return a real field's filter over all waves, from the half that the transform keeps."""
+    return np.concatenate([half, half[..., 1 : (count + 1) // 2]], axis=-1)
 
 
 def _gaussian(density: ChargeDensity, width: float) -> np.ndarray:

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pymatgen.io.vasp import Poscar
 from tqdm import tqdm
 
 import rhoray
 from rhoray.core.errors import InputRefused
 from rhoray.core.storage import join, normalise
-from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.promolecule import promolecular_density
+from rhoray.density.read import read_density
 from rhoray.local.npz import read_npz
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
@@ -75,7 +73,7 @@ def _described(ids: list[str], table: pd.DataFrame, densities: Path) -> Iterator
         material_id = view.removesuffix(DFT_SUFFIX)
         try:
             density = (
-                _promolecular(table.poscar[material_id])
+                read_density(table.poscar[material_id].encode())
                 if view == material_id
                 else read_npz(densities / f"{material_id}.npz")
             )
@@ -84,10 +82,6 @@ def _described(ids: list[str], table: pd.DataFrame, densities: Path) -> Iterator
             print(f"{view}: {error}", file=sys.stderr)
             continue
         yield row, {**about, "split": table.split[material_id]}
-
-
-def _promolecular(poscar: str) -> ChargeDensity:
-    return promolecular_density(Poscar.from_str(poscar).structure)
 
 
 if __name__ == "__main__":

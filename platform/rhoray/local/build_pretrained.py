@@ -23,6 +23,7 @@ from pymatgen.core import Composition
 
 from rhoray.core.storage import normalise
 from rhoray.core.targets import BULK_MODULUS, COHESIVE_ENERGY, FORMATION_ENERGY, SHEAR_MODULUS, Target
+from rhoray.density.charge_density import DensityKind
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import Fold, grouped_folds
 from rhoray.local.training_table import TrainingTable, read_table
@@ -49,9 +50,9 @@ FACTS: dict[str, Any] = {
         "labels": "K, G (Hill averages, GPa), cohesive and formation energies (eV/atom): PBE values of the Materials "
         "Project (CC BY 4.0, A. Jain et al., APL Materials 1, 011002 (2013), doi:10.1063/1.4812323), as the authors of "
         "arXiv:2605.07227 compiled them; formation energies follow from cohesive ones with fitted references.",
-        "densities": "promolecular, of every structure; our own PBE densities (GPAW, 350 eV) of some count for the "
-        "domain alone: as regressors' inputs they made errors larger, so that the regressors look at the structure "
-        "of a density that is given, the domain check and the autoencoder at the density",
+        "densities": "promolecular, of every structure; our own PBE densities (GPAW, 350 eV) of some set the "
+        "limits of what a density may look like: as regressors' inputs they made errors larger, so that the regressors "
+        "look at the structure of a density that is given, the domain check and the autoencoder at the density",
         "left_out": "compounds of the packaged sample's test split",
     },
     "protocol": "cross_validation: five folds that keep every chemical system on one side, all transforms fitted on "
@@ -66,6 +67,8 @@ FACTS: dict[str, Any] = {
     "labels_licence": "CC BY 4.0",
 }
 STRUCTURE = ("magpie", "cell", "elements", "bonds", "superposed")
+# Any code's density of a crystal is taken: regressors and distance look at its structure.
+KINDS: tuple[DensityKind, ...] = ("promolecular", "dft")
 FOLDS = 5
 SEED = 0
 
@@ -73,6 +76,11 @@ SEED = 0
 def regressor_labels(labels: Sequence[str]) -> list[str]:
     """Return the columns that the bundle's regressors see: all that follow from a structure, whatever its density."""
     return [label for label in labels if label.split(".")[0] in STRUCTURE]
+
+
+def domain_labels(labels: Sequence[str]) -> list[str]:
+    """Return the columns in which a crystal may be foreign; elements are checked by name, densities by themselves."""
+    return [label for label in regressor_labels(labels) if label.split(".")[0] != "elements"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +176,7 @@ def _regressor(
 
 def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
     """Cross-validate, fit all rows, and write a run below `work`; return its URI."""
-    everything = without_sample_tests(table)
-    table = only_structures(everything)
+    table = only_structures(without_sample_tests(table))
     labels = regressor_labels(table.labels)
     values = model_values(table, targets)
     folds = grouped_folds(table.crystals.chemical_system.tolist(), count=FOLDS, seed=SEED)
@@ -198,8 +205,7 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
         run[target.name] = (regressor, crystals.assign(expected=expected, found=predicted, spread=spread)[known])
         print(target.name, json.dumps(metrics), flush=True)
     elements = sorted({e.symbol for f in set(table.crystals.formula) for e in Composition(f).elements})
-    wanted = [label for label in table.labels if label.split(".")[0] != "elements"]
-    domain = fit_domain(elements, wanted, everything.columns(wanted), everything.crystals.kind.tolist())
+    domain = fit_domain(elements, domain_labels(labels), table.columns(domain_labels(labels)), KINDS)
     uri = normalise(str(work / "run"))
     write_run(uri, run, domain, sorted(set(table.crystals.formula)), difficulties)
     return uri

@@ -116,10 +116,6 @@ class AttentionCNN:
         centre, spread = self.scales["target"]
         return torch.cat(parts).numpy().astype(np.float64) * spread + centre
 
-    def spread(self, features: Float[np.ndarray, "n f"]) -> None:
-        """Return nothing: one network has no parts that could disagree."""
-        del features
-
     def to_bytes(self) -> bytes:
         """Return weights and scales as safetensors, the shape in their header."""
         tensors = {f"network.{name}": value.contiguous() for name, value in self.network.state_dict().items()}

@@ -33,10 +33,6 @@ class BoostedTrees:
         self.booster.set_param({"nthread": 1})
         return self.booster.predict(xgboost.DMatrix(features)).astype(np.float64)
 
-    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:  # noqa: ARG002 - a model's
-        """Return None: boosted trees are one model, not several."""
-        return None
-
     def to_files(self) -> dict[str, bytes]:
         """Return one file."""
         return {FILE_NAMES[self.kind]: self.to_bytes()}

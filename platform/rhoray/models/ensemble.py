@@ -1,4 +1,4 @@
-"""Several models of one target: their weighted mean, and how far they lie apart."""
+"""Several models of one target: their weighted mean."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,16 +36,6 @@ class Ensemble:
             (self.shares[name] * member.predict(features) for name, member in self.members.items()),
             np.zeros(len(features)),
         )
-
-    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:
-        """Return the standard deviation between members, with that within each of them."""
-        values = {name: member.predict(features) for name, member in self.members.items()}
-        mean = sum((self.shares[n] * v for n, v in values.items()), np.zeros(len(features)))
-        variance = np.zeros(len(features))
-        for name, member in self.members.items():
-            within = member.spread(features)
-            variance += self.shares[name] * ((values[name] - mean) ** 2 + (0.0 if within is None else within**2))
-        return np.sqrt(variance)
 
     def to_files(self) -> dict[str, bytes]:
         """Return each member's file, named after the member."""

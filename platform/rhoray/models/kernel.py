@@ -51,10 +51,6 @@ class Kernel:
         values = covariance @ self.coefficients.astype(np.float64) + self.scaling.standard(features) @ self.gradient
         return values * self.deviation + self.mean
 
-    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:  # noqa: ARG002
-        """Return None: the variance would need the whole covariance matrix."""
-        return None
-
     def to_files(self) -> dict[str, bytes]:
         """Return one file, its points in half precision."""
         return {

@@ -14,10 +14,6 @@ class Model(Protocol):
         """Return one number per row."""
         ...
 
-    def spread(self, features: Float[ndarray, "n f"]) -> Float[ndarray, " n"] | None:
-        """Return how much the model's parts disagree on each row, one standard deviation; None of one part alone."""
-        ...
-
     def to_files(self) -> dict[str, bytes]:
         """Return the model's files by name, no pickle among them."""
         ...

@@ -34,7 +34,8 @@ class Networks:
     mean: float
     deviation: float
 
-    def _each(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "seeds n"]:
+    def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
+        """Return the mean over seeds."""
         x = self.scaling.squashed(features).astype(np.float32)
         values = np.broadcast_to(x, (len(self.weights[0]), *x.shape))
         last = len(self.weights) - 1
@@ -42,15 +43,7 @@ class Networks:
             values = values @ weight.astype(np.float32) + bias.astype(np.float32)[:, None, :]
             if layer < last:
                 values = values / (1 + np.exp(-np.clip(values, -60, None)))
-        return values[:, :, 0].astype(np.float64) * self.deviation + self.mean
-
-    def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
-        """Return the mean over seeds."""
-        return self._each(features).mean(axis=0)
-
-    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:
-        """Return the standard deviation over seeds; None of a single one."""
-        return self._each(features).std(axis=0) if len(self.weights[0]) > 1 else None
+        return values[:, :, 0].astype(np.float64).mean(axis=0) * self.deviation + self.mean
 
     def to_files(self) -> dict[str, bytes]:
         """Return one file, its weights in half precision."""

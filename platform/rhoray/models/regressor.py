@@ -68,13 +68,6 @@ class Regressor:
         """Return predictions in the target's unit."""
         return from_model_scale(self.model.predict(features), log=self.about.log)
 
-    def spread(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"] | None:
-        """Return how far the model's parts lie apart on each row, or None where it has only one.
-
-        One standard deviation on the model's scale: of ln(target) where `about.log`, else in the target's unit.
-        """
-        return self.model.spread(features)
-
     def to_files(self) -> dict[str, bytes]:
         """Return the folder's content by file name."""
         about = json.dumps(asdict(self.about), indent=1, sort_keys=True) + "\n"

@@ -1,6 +1,7 @@
 """Foreign crystals are told from ordinary ones; the same inputs as benchmarks/bench_domain.py, fewer of them."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from benchmarks._foreign import (
     with_noise,
 )
 from rhoray.density.crystal import mass_density, volume_per_atom
-from rhoray.models.domain import fit_distance, fit_domain
+from rhoray.models.domain import domain_from_json, fit_distance, fit_domain
 from rhoray.store.codec import to_compact
 from tests.unit.builders import sample_densities
 
@@ -52,8 +53,8 @@ def test_ordinary_crystals_are_known():
 @pytest.mark.parametrize(
     "spoil",
     [
-        functools.partial(with_noise, share=0.1, rng=RNG),
-        functools.partial(scaled_noise, share=0.2, rng=RNG),
+        functools.partial(with_noise, share=0.05, rng=RNG),
+        functools.partial(scaled_noise, share=0.05, rng=RNG),
         functools.partial(pure_noise, rng=RNG),
         functools.partial(shuffled, rng=RNG),
         halved,
@@ -80,6 +81,28 @@ def test_the_limit_of_distance_leaves_new_ordinary_rows_inside():
     distance = fit_distance([f"x{i}" for i in range(30)], rows[:300])
     assert (distance.measure(rows[300:]) > distance.limit).mean() < 0.02
     assert (distance.measure(rows[300:] + 40) > distance.limit).mean() > 0.95
+
+
+def test_a_small_group_far_from_the_centre_is_known():
+    rng = np.random.default_rng(5)
+    rows, far = rng.normal(size=(600, 12)), np.full(12, 12.0)
+    rows[:12] += far
+    distance = fit_distance([f"x{i}" for i in range(12)], rows)
+    group = rng.normal(size=(20, 12)) + far
+    assert (distance.measure(group) > distance.limit).mean() < 0.2
+    assert (distance.measure(group - 2 * far) > distance.limit).all()
+
+
+def test_distances_survive_json():
+    rows = np.random.default_rng(6).normal(size=(80, 4))
+    labels = [f"magpie.{i}" for i in range(4)]
+    known = fit_domain(["Na"], labels, rows)
+    raw = json.loads(json.dumps(known.to_json()))
+    expected = known.distance.measure(rows[:9] + 3)
+    np.testing.assert_allclose(domain_from_json(raw).distance.measure(rows[:9] + 3), expected, rtol=0.01)
+    del raw["distance"]["landmarks"]  # as bundles were before: from the centre
+    old = domain_from_json(raw).distance
+    np.testing.assert_allclose(old.measure(rows), np.sqrt((old.project(rows) ** 2).mean(axis=1)))
 
 
 def test_distance_ignores_latents():

@@ -1,4 +1,4 @@
-"""Ensembles of trees, networks and kernels: the mean they promise, the spread, and the way to bytes and back."""
+"""Ensembles of trees, networks and kernels: the mean they promise, and the way to bytes and back."""
 
 import lightgbm
 import numpy as np
@@ -70,10 +70,9 @@ def test_a_network_against_the_formula():
         x = x @ w[0].astype(float) + b[0].astype(float)
         x = x / (1 + np.exp(-x)) if layer < 2 else x
     np.testing.assert_allclose(model.predict(X), 0.5 * x[:, 0] + 2.0, rtol=1e-4, atol=1e-5)
-    assert model.spread(X) is None
 
 
-def test_networks_are_their_seeds_mean_and_deviation():
+def test_networks_are_their_seeds_mean():
     model = networks(3)
     singles = [
         Networks(SCALING, tuple(w[[i]] for w in model.weights), tuple(b[[i]] for b in model.biases), 2.0, 0.5).predict(
@@ -82,7 +81,6 @@ def test_networks_are_their_seeds_mean_and_deviation():
         for i in range(3)
     ]
     np.testing.assert_allclose(model.predict(X), np.mean(singles, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(model.spread(X), np.std(singles, axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_a_kernel_against_the_formula():
@@ -99,13 +97,6 @@ def test_an_ensemble_is_a_weighted_mean():
     each = {name: member.predict(X) for name, member in model.members.items()}
     mean = 0.5 * each["a"] + 0.3 * each["b"] + 0.2 * each["c"]
     np.testing.assert_allclose(model.predict(X), mean)
-    between = sum(s * (each[n] - mean) ** 2 for n, s in model.shares.items())
-    np.testing.assert_allclose(model.spread(X) ** 2, between + 0.5 * model.members["a"].spread(X) ** 2)
-
-
-def test_members_that_agree_have_no_spread():
-    member = trees()
-    np.testing.assert_allclose(Ensemble({"a": member, "b": member}, {"a": 0.4, "b": 0.6}).spread(X), 0, atol=1e-7)
 
 
 def test_an_ensemble_is_one_folder():
@@ -116,7 +107,6 @@ def test_an_ensemble_is_one_folder():
     assert loaded.about == regressor.about
     np.testing.assert_array_equal(loaded.predict(X), np.exp(loaded.model.predict(X)))
     np.testing.assert_array_equal(loaded.predict(X), regressor.predict(X))
-    np.testing.assert_array_equal(loaded.spread(X), regressor.spread(X))
 
 
 @pytest.mark.parametrize("name", ["a.network.safetensors", "b.kernel.safetensors", "c.model.txt"])
