@@ -51,6 +51,8 @@ CLIENTS = 4
 REPLICAS = 2
 STAGES = ("Api", "Parser", "Encoder", "Regressor")
 QUIET_SECONDS = 5.0
+# Until then Serve may still count a replica that is dead.
+NOTICED_SECONDS = 3.0
 LONGEST_WINDOW = 60.0
 OVERLOAD_FACTOR = 5
 OVERLOAD_SECONDS = 30.0
@@ -213,7 +215,7 @@ def observe(url: str, tally: Tally, name: str, fault: Callable[[], None]) -> dic
     """Inject one fault and wait until all is as before, and QUIET_SECONDS more."""
     start = time.monotonic()
     fault()
-    time.sleep(0.5)
+    time.sleep(NOTICED_SECONDS)
     while not full_strength(url) and time.monotonic() - start < LONGEST_WINDOW:
         time.sleep(0.25)
     strong = time.monotonic() - start
