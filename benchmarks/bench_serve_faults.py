@@ -4,7 +4,7 @@
     python bench_serve_faults.py overload    five times as many requests as it can answer
 
 A real Ray Serve of two replicas a stage on this machine. A request that a client, with its retries, gets no answer to
-is lost; an answer that differs from that of an undisturbed endpoint in one digit is wrong. Both must be 0.
+is lost; an answer that is not that of an undisturbed endpoint is wrong. Both must be 0.
 """
 
 import argparse
@@ -51,9 +51,13 @@ CLIENTS = 4
 REPLICAS = 2
 STAGES = ("Api", "Parser", "Encoder", "Regressor")
 QUIET_SECONDS = 5.0
+# Until then Serve may still count a replica that is dead.
+NOTICED_SECONDS = 3.0
 LONGEST_WINDOW = 60.0
 OVERLOAD_FACTOR = 5
 OVERLOAD_SECONDS = 30.0
+# Relative; a batch of several densities is another matrix product than that of one.
+SAME = 1e-5
 Numbers = tuple[float, ...]
 
 
@@ -213,7 +217,7 @@ def observe(url: str, tally: Tally, name: str, fault: Callable[[], None]) -> dic
     """Inject one fault and wait until all is as before, and QUIET_SECONDS more."""
     start = time.monotonic()
     fault()
-    time.sleep(0.5)
+    time.sleep(NOTICED_SECONDS)
     while not full_strength(url) and time.monotonic() - start < LONGEST_WINDOW:
         time.sleep(0.25)
     strong = time.monotonic() - start
@@ -242,10 +246,7 @@ def faults() -> None:
     with tempfile.TemporaryDirectory() as folder, endpoint() as url:
         second = second_version(Path(folder))
         undisturbed = Client(url)
-        expected = {
-            (float(i), *(p.value for p in undisturbed.predict(content, "CHGCAR").properties))
-            for i, content in enumerate(files)
-        }
+        expected = [tuple(p.value for p in undisturbed.predict(content, "CHGCAR").properties) for content in files]
         tally = Tally()
         with load(url, files, tally):
             time.sleep(QUIET_SECONDS)
@@ -258,12 +259,17 @@ def faults() -> None:
                 observe(url, tally, "kill -9 the HTTP proxy", kill("ProxyActor")),
                 observe(url, tally, "redeploy to another bundle", redeploy(second)),
             ]
-    wrong = sum(numbers not in expected for *_, numbers in tally.answers)
+    deviations = [
+        max(abs(a / b - 1) for a, b in zip(numbers, expected[int(file)], strict=True))
+        for *_, (file, *numbers) in tally.answers
+    ]
     versions = Counter(version for _, _, version, _ in tally.answers)
-    write_result("serve-faults", "Faults under load", _fault_table(rows, tally, wrong, versions), ("ray", "rhoray"))
+    write_result(
+        "serve-faults", "Faults under load", _fault_table(rows, tally, deviations, versions), ("ray", "rhoray")
+    )
 
 
-def _fault_table(rows: list[dict], tally: Tally, wrong: int, versions: Counter) -> str:
+def _fault_table(rows: list[dict], tally: Tally, deviations: list[float], versions: Counter) -> str:
     head = (
         f"{CLIENTS} clients (`rhoray.client`) send the smallest CHGCARs of the test split without a pause to "
         f"{REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the last try without an "
@@ -287,7 +293,8 @@ def _fault_table(rows: list[dict], tally: Tally, wrong: int, versions: Counter) 
     answered = ", ".join(f"{count} by {version}" for version, count in versions.items())
     return (
         f"{head}{''.join(lines)}\n**{len(tally.answers)} requests answered ({answered}), {len(tally.lost)} lost, "
-        f"{wrong} wrong.**\n"
+        f"{sum(d > SAME for d in deviations)} wrong.** {sum(d > 0 for d in deviations)} differ from the answer to "
+        f"the same file alone, by {max(deviations):.0e} at most: float32 sums in a batch run in another order.\n"
     )
 
 

@@ -8,6 +8,8 @@ another route_prefix; a newer one in its place is a redeployment (docs/how-to/se
 Importing this module reads no settings and loads nothing; each replica does that when it starts.
 """
 
+import asyncio
+import contextlib
 from typing import cast
 
 from fastapi import FastAPI
@@ -24,6 +26,7 @@ from serve.settings import ServeSettings
 
 # Requests of one ingress replica, which only passes them on.
 TARGET_REQUESTS = 16
+WARM_UP_SECONDS = 20.0
 
 
 # Serve takes in more requests than `max_concurrent_requests`, so that it is us who refuse the
@@ -48,6 +51,20 @@ class Api:
         log_through_serve()
         self._settings = settings or ServeSettings()
         self._model = RemoteModel(parser, encoder, regressor)
+        self._is_warm = False
+
+    async def check_health(self) -> None:
+        """Serve's hook, called every few seconds and once before the replica gets requests.
+
+        That first time a tiny crystal opens the ways to the other stages, for which the first request would have to
+        wait. What is wrong there is no fault of this replica: they have their own checks.
+        """
+        if self._is_warm:
+            return
+        self._is_warm = True
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(WARM_UP_SECONDS):
+                await self._model.identity()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve's hook: the HTTP app, built in the replica because it depends on its settings."""

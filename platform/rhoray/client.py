@@ -223,10 +223,10 @@ def _part(file: Path | bytes, name: str) -> Part:
 def _is_for_later(response: requests.Response) -> bool:
     """Return whether the same request may succeed later.
 
-    A 500 without a problem document is of a proxy whose server died; one with a document is a fault in the server.
+    A 500 in plain text is of a proxy whose server died; one with a problem document is a fault in the server.
     """
     if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "json" not in response.headers.get("Content-Type", "")
+        return response.headers.get("Content-Type", "").startswith("text/plain")
     return response.status_code in LATER
 
 

@@ -7,13 +7,15 @@ import yaml
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 from ray.serve.schema import (
     DeploymentSchema,
+    LoggingConfig,
     RayActorOptionsSchema,
     ServeApplicationSchema,
     ServeDeploySchema,
 )
 
-from serve.app import app
+from serve.app import GRAPH, app, build
 from serve.deployments import MAX_ONGOING_REQUESTS
+from serve.health import PROBE_DEADLINE_S
 from serve.settings import LARGEST_BATCH, ServeSettings
 
 ROOT = Path(__file__).parents[2]
@@ -32,15 +34,20 @@ def test_ray_accepts_it(config):
     ServeDeploySchema.model_validate(config)
 
 
-def test_no_unknown_keys(config):
-    assert set(config) <= names(ServeDeploySchema)
-    assert set(config["http_options"]) <= names(HTTPOptions)
+def unknown_keys(config):
+    yield from set(config) - names(ServeDeploySchema)
+    yield from set(config["http_options"]) - names(HTTPOptions)
     for application in config["applications"]:
-        assert set(application) <= names(ServeApplicationSchema)
+        yield from set(application) - names(ServeApplicationSchema)
+        yield from set(application["logging_config"]) - names(LoggingConfig)
         for deployment in application["deployments"]:
-            assert set(deployment) <= names(DeploymentSchema)
-            assert set(deployment.get("autoscaling_config", {})) <= names(AutoscalingConfig)
-            assert set(deployment["ray_actor_options"]) <= names(RayActorOptionsSchema)
+            yield from set(deployment) - names(DeploymentSchema)
+            yield from set(deployment.get("autoscaling_config", {})) - names(AutoscalingConfig)
+            yield from set(deployment["ray_actor_options"]) - names(RayActorOptionsSchema)
+
+
+def test_no_unknown_keys(config):
+    assert list(unknown_keys(config)) == []
 
 
 def test_every_deployment_is_configured_once(config):
@@ -54,6 +61,32 @@ def test_autoscaling_has_room(config):
         scaling = deployment.get("autoscaling_config")
         if scaling:
             assert scaling["min_replicas"] < scaling["max_replicas"]
+
+
+@pytest.mark.parametrize("deployment", GRAPH, ids=lambda d: d.name)
+def test_every_stage_is_bounded_drained_and_watched(deployment):
+    config = deployment._deployment_config
+    assert config.max_queued_requests > 0
+    assert (config.backpressure_config.status_code, config.backpressure_config.retry_after_s) == (503, 1)
+    assert config.graceful_shutdown_timeout_s > ServeSettings().request_timeout_s
+    assert config.health_check_period_s <= 5
+    assert config.health_check_timeout_s > PROBE_DEADLINE_S
+    assert config.max_surge_percent > 0, "old replicas would stop before new ones are ready"
+
+
+def test_scale_is_a_setting():
+    graph = build(ServeSettings(min_replicas=3, max_replicas=5))
+    scaling = graph._bound_deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (3, 5)
+    assert scaling.target_ongoing_requests == GRAPH[0]._deployment_config.autoscaling_config.target_ongoing_requests
+
+
+def test_a_misspelt_key_is_found(config):
+    """What guards this file must be able to fail: Ray takes these without a word."""
+    config["applications"][0]["deployments"][0]["autoscaling_config"]["max_replica"] = 9
+    config["htpp_options"] = {}
+    ServeDeploySchema.model_validate(config)
+    assert set(unknown_keys(config)) == {"htpp_options", "max_replica"}
 
 
 def test_serve_waits_longer_than_we_do(config):

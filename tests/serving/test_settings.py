@@ -75,6 +75,11 @@ def test_errors_do_not_tell_tokens(monkeypatch):
     assert "alpha" not in str(caught.value)
 
 
+def test_the_most_replicas_are_no_fewer_than_the_least():
+    with pytest.raises(ValidationError, match="max_replicas"):
+        ServeSettings(min_replicas=3)
+
+
 def test_one_request_always_fits_into_the_budget_of_all():
     settings = ServeSettings(max_upload_bytes=1024)
     assert settings.max_batch_request_bytes <= settings.max_bytes_in_flight
