@@ -82,7 +82,7 @@ def build_api(settings: ServeSettings, model: PropertyModel, *, behind_serve: bo
         max_bytes=settings.max_bytes_in_flight,
         on_change=metrics.load,
     )
-    api.include_router(page_routes(TITLE))
+    api.include_router(page_routes())
     api.include_router(_open_routes(service))
     guarded = [Depends(token_check(settings.tokens))]
     api.include_router(_model_routes(service, admission), dependencies=guarded)

@@ -1,0 +1,77 @@
+"""The endpoint does what its OpenAPI document says, whatever is sent, and never answers 5xx.
+
+Few cases a route here; many more over real HTTP: benchmarks/bench_serve_abuse.py --schemathesis.
+"""
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.broken_inputs import broken_inputs
+from tests.serving.local_model import serving
+
+TOKEN = "open-sesame"
+# All but positive_data_acceptance: no schema says which bytes are a CHGCAR.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+    allow_header_conformance,
+    ignored_auth,
+]
+FILE_ROUTES = ["/v1/predict", "/v1/encode", "/v1/reconstruct", "/v1/view"]
+
+
+@pytest.fixture(scope="module")
+def guarded(local_model):
+    with serving(local_model, api_token=TOKEN) as url:
+        yield url
+
+
+@pytest.fixture
+def api_schema(guarded):
+    return schemathesis.openapi.from_url(f"{guarded}/openapi.json")
+
+
+schema = schemathesis.pytest.from_fixture("api_schema")
+
+
+@schema.parametrize()
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_as_documented(case):
+    case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, timeout=30)
+
+
+def statuses_of(url: str, path: str) -> dict[str, int]:
+    """Return the answer to every broken file by its kind; each must be a problem document."""
+    found = {}
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for kind, broken in broken_inputs().items():
+            response = client.post(path, files={"file": (broken.file, broken.content)})
+            found[kind] = response.status_code
+            assert response.headers["content-type"] == "application/problem+json", kind
+            assert response.json()["type"] == f"urn:rhoray:problem:{broken.code}", kind
+    return found
+
+
+@pytest.mark.parametrize("path", FILE_ROUTES)
+def test_every_broken_file_is_refused_with_its_reason(url, path):
+    found = statuses_of(url, path)
+    assert len(found) >= 100
+    assert {kind: status for kind, status in found.items() if not 400 <= status < 500} == {}
