@@ -114,7 +114,7 @@ def _open_routes(service: Service) -> APIRouter:
 def _model_routes(service: Service, admission: Admission) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["prediction"])
 
-    @router.get("/model", responses=openapi.problems(401, 503))
+    @router.get("/model", responses=openapi.problems(401, 503) | openapi.model_card())
     async def card() -> dict[str, Any]:
         """Return the model card: targets, units, metrics, data hashes, licence."""
         return await service.model.card()

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.broken_inputs import broken_inputs
 from tests.serving.local_model import serving
 
-TOKEN = "open-sesame"
+OPENS = "open-sesame"
 # All but positive_data_acceptance: no schema says which bytes are a CHGCAR.
 CHECKS = [
     not_a_server_error,
@@ -40,7 +40,7 @@ FILE_ROUTES = ["/v1/predict", "/v1/encode", "/v1/reconstruct", "/v1/view"]
 
 @pytest.fixture(scope="module")
 def guarded(local_model):
-    with serving(local_model, api_token=TOKEN) as url:
+    with serving(local_model, api_token=OPENS) as url:
         yield url
 
 
@@ -55,7 +55,7 @@ schema = schemathesis.pytest.from_fixture("api_schema")
 @schema.parametrize()
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_as_documented(case):
-    case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, timeout=30)
+    case.call_and_validate(headers={"Authorization": f"Bearer {OPENS}"}, checks=CHECKS, timeout=30)
 
 
 def statuses_of(url: str, path: str) -> dict[str, int]:
