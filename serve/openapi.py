@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from serve.problems import MEDIA_TYPE, Problem
+from serve.problems import KINDS, MEDIA_TYPE, Problem
 from serve.schemas import UriInput
 from serve.upload import FIELD
 
@@ -22,10 +22,30 @@ def problems(*statuses: int) -> Responses:
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA, "example": _problem_example(status)}},
         }
         for status in statuses
     }
+
+
+def _problem_example(status: int) -> dict[str, Any]:
+    """Return a document of the first kind that has this status."""
+    code, kind = next((code, kind) for code, kind in KINDS.items() if kind.status == status)
+    fields = Problem.model_json_schema()["properties"]
+    told = {name: fields[name]["examples"][0] for name in ("detail", "instance")}
+    detail = told["detail"] if code == "unreadable" else kind.title
+    known = {"type": f"urn:rhoray:problem:{code}", "title": kind.title, "status": status}
+    return known | {"detail": detail, "instance": told["instance"]}
+
+
+def model_card() -> Responses:
+    """Return the entry for a model card."""
+    example = {
+        "name": "pretrained",
+        "version": "20261124-99f230d6",
+        "targets": [{"target": "bulk_modulus", "unit": "GPa"}],
+    }
+    return {200: {"description": "OK", "content": {"application/json": {"example": example}}}}
 
 
 def binary(media_type: str) -> Responses:

@@ -1,24 +1,22 @@
-"""The page and its files, as they were built from serve/ui/src: read once, sent with a strict policy.
+"""The page, that of /docs, and their files, as they were built from serve/ui/src: read once, sent with a strict policy.
 
-Nothing on it comes from another host, so that it works where there is no network but this endpoint.
+Nothing on them comes from another host, so that they work where there is no network but this endpoint.
 """
 
-import base64
 import gzip
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from serve.problems import NotThere
 
 FOLDER = Path(__file__).parent / "ui" / "dist"
 INDEX = "index.html"
+DOCS = "docs.html"
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -38,9 +36,6 @@ PAGE_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# Swagger's viewer is too large to carry along: /docs alone needs a network.
-SWAGGER_HOST = "https://cdn.jsdelivr.net"
-_INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +73,10 @@ def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
     return assets
 
 
-def page_routes(title: str) -> APIRouter:
+def page_routes() -> APIRouter:
     """Return `/`, its files and `/docs`."""
     router = APIRouter(include_in_schema=False)
     assets = read_assets()
-    docs, docs_policy = _docs(title)
 
     @router.get("/")
     async def page(request: Request) -> Response:
@@ -95,21 +89,7 @@ def page_routes(title: str) -> APIRouter:
         return assets[name].response(request)
 
     @router.get("/docs")
-    async def api_docs() -> Response:
-        return HTMLResponse(docs, headers={"Content-Security-Policy": docs_policy})
+    async def api_docs(request: Request) -> Response:
+        return assets[DOCS].response(request)
 
     return router
-
-
-def _docs(title: str) -> tuple[str, str]:
-    """Return Swagger's page and a policy that lets run its one inline script, and that alone."""
-    html = bytes(
-        get_swagger_ui_html(openapi_url="openapi.json", title=f"{title} API", swagger_favicon_url="page/icon.svg").body
-    ).decode()
-    digests = [hashlib.sha256(script.encode()).digest() for script in _INLINE_SCRIPT.findall(html)]
-    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    policy = (
-        f"default-src 'none'; script-src {SWAGGER_HOST} {hashes}; style-src {SWAGGER_HOST} 'unsafe-inline'; "
-        "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-    return html, policy

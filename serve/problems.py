@@ -122,7 +122,7 @@ class Problem(BaseModel):
 class FileProblem(Problem):
     """An entry of a batch that has no prediction."""
 
-    file: str = Field(description="name of the part as it was sent")
+    file: str = Field(description="name of the part as it was sent", examples=["photo.jpg"])
 
 
 def problem_of(error: Exception, instance: str) -> Problem:

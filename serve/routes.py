@@ -82,7 +82,7 @@ def build_api(settings: ServeSettings, model: PropertyModel, *, behind_serve: bo
         max_bytes=settings.max_bytes_in_flight,
         on_change=metrics.load,
     )
-    api.include_router(page_routes(TITLE))
+    api.include_router(page_routes())
     api.include_router(_open_routes(service))
     guarded = [Depends(token_check(settings.tokens))]
     api.include_router(_model_routes(service, admission), dependencies=guarded)
@@ -114,7 +114,7 @@ def _open_routes(service: Service) -> APIRouter:
 def _model_routes(service: Service, admission: Admission) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["prediction"])
 
-    @router.get("/model", responses=openapi.problems(401, 503))
+    @router.get("/model", responses=openapi.problems(401, 503) | openapi.model_card())
     async def card() -> dict[str, Any]:
         """Return the model card: targets, units, metrics, data hashes, licence."""
         return await service.model.card()

@@ -52,7 +52,7 @@ class PredictResponse(BaseModel):
 
     material: Material
     predictions: list[PropertyValue]
-    in_domain: bool = Field(description="whether the model was trained on crystals like this one")
+    in_domain: bool = Field(description="whether the model was trained on crystals like this one", examples=[True])
     reasons: list[str] = Field(description="why not; empty when in_domain", examples=[[]])
     model: Model
     seconds: Seconds = Field(
@@ -64,20 +64,20 @@ class PredictResponse(BaseModel):
 class FilePrediction(PredictResponse):
     """An entry of a batch that has a prediction."""
 
-    file: str = Field(description="name of the part as it was sent")
+    file: str = Field(description="name of the part as it was sent", examples=["mp-1138_CHGCAR.gz"])
 
 
 class Live(BaseModel):
     """The endpoint's process answers, whatever its model does."""
 
-    live: bool
+    live: bool = Field(examples=[True])
 
 
 class Health(BaseModel):
     """The endpoint lives, and its model is loaded."""
 
-    live: bool
-    ready: bool
+    live: bool = Field(examples=[True])
+    ready: bool = Field(examples=[True])
     model: Model
 
 

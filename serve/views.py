@@ -28,7 +28,9 @@ class Atom(BaseModel):
     """One atom of the cell."""
 
     element: str = Field(examples=["Li"])
-    position: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = Field(description="in units of the lattice vectors")
+    position: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = Field(
+        description="in units of the lattice vectors", examples=[(0.5, 0.5, 0.5)]
+    )
     radius: FiniteFloat = Field(description="the element's atomic radius, Angstrom", examples=[1.45])
 
 
@@ -47,17 +49,19 @@ class Known(BaseModel):
     formula: str = Field(examples=["LiF"])
     crystal_system: str = Field(examples=["cubic"])
     space_group_number: int = Field(examples=[225])
-    volume_per_atom: FiniteFloat = Field(description="cubic Angstrom")
-    distance: FiniteFloat = Field(description="element mover's distance of the compositions; 0: the same composition")
+    volume_per_atom: FiniteFloat = Field(description="cubic Angstrom", examples=[8.5])
+    distance: FiniteFloat = Field(
+        description="element mover's distance of the compositions; 0: the same composition", examples=[0.0]
+    )
     references: list[Reference]
-    source: str = Field(description="where the values come from")
+    source: str = Field(description="where the values come from", examples=[SOURCE])
 
 
 class Grid(BaseModel):
     """A density on a regular grid of the cell, electrons per cubic Angstrom."""
 
     shape: tuple[int, int, int] = Field(description="points along a, b, c", examples=[(48, 48, 48)])
-    values: str = Field(description="base64 of little-endian float32, the last axis fastest")
+    values: str = Field(description="base64 of little-endian float32, the last axis fastest", examples=["AACAPw=="])
 
 
 class ViewResponse(PredictResponse):
@@ -65,7 +69,9 @@ class ViewResponse(PredictResponse):
 
     crystal_system: str = Field(examples=["cubic"])
     space_group_number: int = Field(description="1 to 230, 0: none found", examples=[225])
-    lattice: list[list[FiniteFloat]] = Field(description="lattice vectors as rows, Angstrom")
+    lattice: list[list[FiniteFloat]] = Field(
+        description="lattice vectors as rows, Angstrom", examples=[[[0.0, 2.0, 2.0], [2.0, 0.0, 2.0], [2.0, 2.0, 0.0]]]
+    )
     atoms: list[Atom]
     density: Grid
     reconstruction: Grid | None = Field(description="decoded from the latent; null where the model can't")

@@ -4,24 +4,26 @@ import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 
 const out = process.argv[2] ?? new URL("dist/", import.meta.url).pathname;
 await mkdir(out, { recursive: true });
+const common = { outdir: out, bundle: true, minify: true, legalComments: "none", logLevel: "warning" };
 await build({
-  entryPoints: { app: "src/main.ts" },
-  outdir: out,
-  bundle: true,
-  minify: true,
+  ...common,
+  entryPoints: { app: "src/main.ts", docs: "src/docs.ts" },
   format: "esm",
   target: "es2022",
-  legalComments: "none",
   define: { "process.env.NODE_ENV": '"production"' },
-  logLevel: "warning",
 });
-await build({ entryPoints: { app: "src/app.css" }, outdir: out, minify: true, bundle: true, logLevel: "warning" });
-for (const name of ["index.html", "icon.svg"]) await copyFile(`src/${name}`, `${out}/${name}`);
+await build({ ...common, entryPoints: { app: "src/app.css", docs: "src/docs.css" } });
+for (const name of ["index.html", "docs.html", "icon.svg"]) await copyFile(`src/${name}`, `${out}/${name}`);
 
+const texts = {
+  "@kitware/vtk.js": ["LICENSE"],
+  "gl-matrix": ["LICENSE.md"],
+  "swagger-ui-dist": ["NOTICE", "LICENSE", "swagger-ui-bundle.js.LICENSE.txt"],
+};
 const licences = [];
-for (const name of ["@kitware/vtk.js", "gl-matrix"]) {
+for (const [name, files] of Object.entries(texts)) {
   const { version } = JSON.parse(await readFile(`node_modules/${name}/package.json`, "utf8"));
-  const text = await readFile(`node_modules/${name}/${name.startsWith("@") ? "LICENSE" : "LICENSE.md"}`, "utf8");
-  licences.push(`${name} ${version}\n\n${text.trim()}\n`);
+  const parts = await Promise.all(files.map((file) => readFile(`node_modules/${name}/${file}`, "utf8")));
+  licences.push(`${name} ${version}\n\n${parts.map((part) => part.trim()).join("\n\n")}\n`);
 }
 await writeFile(`${out}/licences.txt`, licences.join("\n----\n\n"));

@@ -228,3 +228,12 @@ def test_accessible_and_no_wider_than_the_screen(open_page, files, scheme, width
     serious = {v["id"]: [n["target"] for n in v["nodes"]] for v in found if v["impact"] in {"serious", "critical"}}
     assert serious == {}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_docs_need_no_other_host(open_page, scheme):
+    page = open_page(path="/docs", color_scheme=scheme)
+    expect(page.locator(".opblock")).to_have_count(9, timeout=PATIENCE)
+    page.locator(".opblock-summary-control", has_text="/v1/predict").first.click()
+    expect(page.locator(".opblock-body")).to_contain_text("multipart/form-data")
+    expect(page.locator(".opblock-body")).to_contain_text("urn:rhoray:problem:")

@@ -173,6 +173,23 @@ def test_openapi_has_examples():
         assert [f for f, facts in schemas[name]["properties"].items() if not {"examples", "enum"} & set(facts)] == []
 
 
+def test_every_field_of_an_answer_has_an_example():
+    """A field whose type is another model shows that model's examples."""
+    for name, schema in send("GET", "/openapi.json").json()["components"]["schemas"].items():
+        for field, facts in schema["properties"].items():
+            nested = {"$ref", "anyOf", "items"} & set(facts)
+            assert nested or {"examples", "enum"} & set(facts), f"{name}.{field}"
+
+
+def test_every_problem_has_an_example_of_its_status():
+    for operations in send("GET", "/openapi.json").json()["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                for media_type, content in response.get("content", {}).items():
+                    if media_type == MEDIA_TYPE:
+                        assert content["example"]["status"] == int(status)
+
+
 def test_alive_though_the_model_is_broken():
     assert send("GET", "/v1/health/live").json() == {"live": True}
     assert send("GET", "/v1/health/ready").status_code == 500
