@@ -129,11 +129,9 @@ def table(work: Path) -> None:
     """Write the table and the plot."""
     rows = sorted(known(work / "rows.json").values(), key=lambda row: row["count"])
     asked = sorted(known(work / "requests.json").values(), key=lambda row: row["count"])
-    lines = [
-        "| densities | seconds | ms each | CPU ms each in workers | driver, MB: before | at most | GCS, MB | raylet, MB "
-        "| objects | kB each |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ("densities", "seconds", "ms each", "ms in workers", "driver before, MB", "driver at most, MB", "GCS, MB",
+            "raylet, MB", "objects", "kB each")  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for r in rows:
         n = r["count"]
         lines.append(
@@ -145,10 +143,13 @@ def table(work: Path) -> None:
     power, _ = np.polyfit(np.log(counts), np.log([r["busy"] for r in rows]), 1)
     slope, fixed = np.polyfit(counts, seconds, 1, w=1 / seconds)
     megabytes, _ = np.polyfit(counts, [r["driver"] for r in rows], 1)
+    fit = (
+        f"Fit: {fixed:.1f} s + {1e3 * slope:.2f} ms each; the workers' time grows as n^{power:.3f}; the driver takes "
+        f"{1e6 * megabytes / 1e3:.2f} kB more for each density."
+    )
     lines += [
         "",
-        f"Fit: {fixed:.1f} s + {1e3 * slope:.2f} ms each; the workers' time grows as n^{power:.3f}; the driver takes "
-        f"{1e6 * megabytes / 1e3:.2f} kB more for each density.",
+        fit,
         "",
         "| densities, S3 to S3 | GET | HEAD | PUT | requests each |",
         "| --- | --- | --- | --- | --- |",
