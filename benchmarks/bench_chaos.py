@@ -112,13 +112,13 @@ def outcome(row: dict[str, Any]) -> str:
     """Return a row's outcome in words."""
     if -9 in (row["exit"], row["rerun"]) and "driver" not in row["told"]:
         return "HUNG"
+    if row["exit"] and row["rerun"]:
+        return f"FAILED TWICE: {row['rerun_said'][:120]}"
     if row["difference"]:
         return f"DIFFERENT: {row['difference']}"
     if row["exit"] == 0:
         return "same result"
-    if row["rerun"] == 0:
-        return f"gave up; the rerun ({row['rerun_s']:.0f} s) has the same result"
-    return "FAILED TWICE"
+    return f"gave up; the rerun ({row['rerun_s']:.0f} s) has the same result"
 
 
 def write_table(work: Path) -> None:

@@ -5,13 +5,14 @@ or from the machine's role; public buckets are read anonymously. An object is wr
 key only after the upload is complete; on a file system the bytes go to a temporary neighbour that then takes the name.
 """
 
+import contextlib
 import errno
 import logging
 import os
 import posixpath
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -181,6 +182,20 @@ def exists(uri: str) -> bool:
     return stat(uri) is not None
 
 
+def scan(uri: str) -> Iterator[Stat]:
+    """Yield every object at or below `uri`, in no order, as the storage lists them; hidden names are left out.
+
+    Nothing is tried again here: whoever wants all of it has to begin anew.
+    """
+    filesystem, path = open_filesystem(uri)
+    root = path.rstrip("/")
+    scheme = urlparse(normalise(uri)).scheme
+    listed = _local_objects(root) if isinstance(filesystem, LocalFileSystem) else _remote_objects(filesystem, root)
+    for key, size, tag in listed:
+        if not _is_hidden(key[len(root) :]):
+            yield Stat(f"{scheme}://{key}", size, tag)
+
+
 @retry_storage
 def find(uri: str) -> list[Stat]:
     """Return every object at or below `uri`, in the order of their URIs; hidden names are left out.
@@ -188,18 +203,48 @@ def find(uri: str) -> list[Stat]:
     Raises:
         FileNotFoundError: nothing is there.
     """
-    filesystem, path = open_filesystem(uri)
-    root = path.rstrip("/")
-    scheme = urlparse(normalise(uri)).scheme
-    found = filesystem.find(root, detail=True)
-    stats = [
-        Stat(f"{scheme}://{key}", int(info["size"]), _tag(info))
-        for key, info in found.items()
-        if info["type"] == "file" and not _is_hidden(key[len(root) :])
-    ]
+    stats = sorted(scan(uri), key=lambda stat: stat.uri)
     if not stats:
         raise FileNotFoundError(f"no objects under {uri}")
-    return sorted(stats, key=lambda stat: stat.uri)
+    return stats
+
+
+def _local_objects(root: str) -> Iterator[tuple[str, int, str]]:
+    """Yield path, size and tag of a file, or of every file below a folder; links are not followed."""
+    if not os.path.isdir(root):  # noqa: PTH112 - Path objects of a million files are what this avoids
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            about = os.stat(root)  # noqa: PTH116
+            yield root, about.st_size, str(about.st_mtime)
+        return
+    folders = [root]
+    while folders:
+        with contextlib.suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):  # a temporary neighbour that took its name
+                        about = entry.stat(follow_symlinks=False)
+                        yield entry.path, about.st_size, str(about.st_mtime)
+
+
+def _remote_objects(filesystem: Any, root: str) -> Iterator[tuple[str, int, str]]:  # noqa: ANN401 - fsspec has no types
+    """Yield key, size and tag of the object `root`, or of every object below it, page by page."""
+    bucket, _, prefix = root.partition("/")
+    below, more, empty = f"{prefix}/" if prefix else "", dict[str, str](), True
+    while True:
+        page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=below, **more)
+        for found in page.get("Contents", ()):
+            if not found["Key"].endswith("/"):  # a folder that some tool has marked
+                empty = False
+                yield f"{bucket}/{found['Key']}", int(found["Size"]), _tag(found)
+        if not page.get("IsTruncated"):
+            break
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+    if empty and prefix:
+        info = filesystem.info(root)
+        if info["type"] == "file":
+            yield root, int(info["size"]), _tag(info)
 
 
 def _is_hidden(relative: str) -> bool:

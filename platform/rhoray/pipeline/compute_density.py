@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -50,7 +50,7 @@ from rhoray.pipeline.commit import (
     without_own_tables,
 )
 from rhoray.pipeline.progress import progress_bar
-from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardTask, gather, plan_shards, run_sharded
+from rhoray.pipeline.sharded import Engine, Made, ShardContent, ShardPlan, ShardTask, gather, plan_shards, run_sharded
 from rhoray.sources.items import Item, fetch_item, list_source
 from rhoray.store.codec import BAND_TOLERANCE
 from rhoray.store.describe import describe
@@ -110,7 +110,7 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     engine = Engine("compute", "crystals", memory=_memory_of_a_task(memory_needed(items, accuracy)), patience_s=NEVER)
     rows, stages = gather(_logged(_made(tasks, out, engine, config.cpu_limit)))
     table = in_order(rows, items)
-    manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
+    manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(tasks.names), **settings})
     commit(manifest, overwrite=config.overwrite)
     write_bytes(join(out, SCF_TABLE), _scf_table(rows, table).encode())
     counts, taken = Counter(table.status), stages.summary()
@@ -127,7 +127,7 @@ def compute_density(config: ComputeConfig) -> dict[str, Any]:
     }
 
 
-def _made(tasks: list[ShardTask], out: str, engine: Engine, most_cpu_s: int) -> Iterator[Made]:
+def _made(tasks: ShardPlan, out: str, engine: Engine, most_cpu_s: int) -> Iterator[Made]:
     """Make every crystal; what an interrupted run gave up under a lower limit is removed and made anew."""
     process, of_source = functools.partial(scf_shard, most_cpu_s=most_cpu_s), {t.items[0]["uri"]: t for t in tasks}
     again = []
@@ -153,7 +153,7 @@ def _logged(made: Iterable[Made]) -> Iterator[Made]:
         yield shard
 
 
-def memory_needed(items: tuple[Item, ...], accuracy: Accuracy) -> float:
+def memory_needed(items: Sequence[Item], accuracy: Accuracy) -> float:
     """Return about how many bytes the largest crystal takes, of those that will be calculated."""
     needed = [0.0]
     with progress_bar(len(items), "look at", "crystals") as bar:

@@ -3,7 +3,6 @@
 import logging
 import re
 import time
-from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,20 +19,20 @@ from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.pipeline.cluster import most_memory_of_a_node
 from rhoray.pipeline.commit import (
     UNMATCHED,
+    Draft,
     check_out,
-    commit,
+    commit_tables,
     describe_items,
     described_item,
-    in_order,
     quarantined_row,
     without_own_tables,
 )
-from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, gather, plan_shards, run_sharded
-from rhoray.sources.items import Item, Source, fetch_item, is_compact, list_source, parse_item
+from rhoray.pipeline.sharded import Engine, ShardContent, ShardTask, plan_shards, run_sharded
+from rhoray.sources.items import Item, Items, Source, fetch_item, is_compact, list_source, parse_item
 from rhoray.sources.labels import SPLIT, read_labels
 from rhoray.store.codec import BAND_TOLERANCE, StoreKind
 from rhoray.store.describe import describe
-from rhoray.store.manifest import MANIFEST, Manifest
+from rhoray.store.manifest import MANIFEST, manifest_table
 from rhoray.store.schema import DENSITY_SCHEMA, MANIFEST_SCHEMA, SCHEMA_VERSION
 from rhoray.store.shards import Row
 
@@ -93,29 +92,41 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     tasks = plan_shards(describe_items(items), settings, most=MOST_ITEMS[config.store])
     check_out(out, tasks, overwrite=config.overwrite)
     engine = Engine("ingest", "densities", memory=_memory_of_a_task(items))
-    rows, taken = gather(run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine))
-    stages.add(taken.summary())
-    table = in_order(rows, items)
-    table, matching = _with_labels(table, labels, source)
-    counts = Counter(table.status)
-    manifest = Manifest(out, table, {"source": source.uri, "plan": sorted(t.name for t in tasks), **settings})
-    commit(manifest, overwrite=config.overwrite)
-    if labels is not None:
-        _write_unmatched(table, labels, out)
+    draft = Draft(out, tasks, {"source": source.uri, "plan": sorted(tasks.names), **settings})
+    for made in run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine):
+        draft.add(made)
+        stages.add(made.stages)
+    if labels is None:
+        labels, matching = _own_labels(source), {}
+    else:
+        matching = _write_unmatched(items, labels, out)
+    labels = _without_own_columns(labels)
+    odd = _commit(draft, labels, overwrite=config.overwrite)
+    own = {*draft.shards, join(out, MANIFEST)}
     return {
         "read": len(items),
-        "written": counts["written"],
-        "quarantined": counts["quarantined"],
-        "bytes": sum(stat.size for stat in find(out) if stat.uri in {*manifest.shards, join(out, MANIFEST)}),
+        "written": draft.counts["written"],
+        "quarantined": draft.counts["quarantined"],
+        "bytes": sum(stat.size for stat in find(out) if stat.uri in own),
         "seconds": round(time.monotonic() - started, 2),
         "out": out,
         **matching,
-        "warnings": int(table.warning.notna().sum()),
+        "warnings": odd,
         "stages": stages.summary(),
     }
 
 
-def _memory_of_a_task(items: tuple[Item, ...]) -> float | None:
+def _commit(draft: Draft, labels: pd.DataFrame | None, *, overwrite: bool) -> int:
+    """Commit with the labels joined; return how many rows have a warning."""
+    if labels is None:
+        return commit_tables(draft, draft.tables(), overwrite=overwrite)
+    first = next(draft.tables()).to_pandas()
+    draft.labels = [name for name in _with_labels(first, labels) if name not in MANIFEST_SCHEMA.names]
+    joined = (manifest_table(_with_labels(t.to_pandas(), labels), draft.labels) for t in draft.tables())
+    return commit_tables(draft, joined, overwrite=overwrite)
+
+
+def _memory_of_a_task(items: Items) -> float | None:
     """Return the bytes that Ray must set aside for a task where files are huge, so that few of them run at once."""
     readable = (i for i in items if i.size <= DEFAULT_LIMIT)  # the others are refused unread
     largest = max((i.size * (TEXT_PER_COMPRESSED if COMPRESSED.search(i.uri) else 1) for i in readable), default=0)
@@ -166,23 +177,24 @@ def _read_one(item: Item, fetched: tuple[bytes | Row, float], store: StoreKind, 
     return row, {**about, "source": item.uri, "bytes_in": item.size}
 
 
-def _with_labels(
-    table: pd.DataFrame, labels: pd.DataFrame | None, source: Source
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Join labels by material_id and derive those that follow; a dataset brings its own along."""
-    matching: dict[str, int] = {}
-    if labels is None and source.manifest is not None:
-        known = source.manifest.written.set_index("material_id")
-        labels = known[[*source.manifest.labels, SPLIT]]
-    elif labels is not None:
-        unlabelled, unused = _unmatched(table, labels)
-        matching = {"without_label": len(unlabelled), "label_unused": len(unused)}
-    if labels is None:
-        return table, matching
-    taken = [name for name in labels.columns if name in MANIFEST_SCHEMA.names and name != SPLIT]
-    if taken:
-        logger.warning("columns %s of the label table are left out: the manifest has its own", ", ".join(taken))
-    labels = labels.drop(columns=taken)
+def _own_labels(source: Source) -> pd.DataFrame | None:
+    """Return the labels that a dataset brings along, None of any other source."""
+    if source.manifest is None:
+        return None
+    known = source.manifest.written.set_index("material_id")
+    return known[[*source.manifest.labels, SPLIT]]
+
+
+def _without_own_columns(labels: pd.DataFrame | None) -> pd.DataFrame | None:
+    taken = [] if labels is None else [n for n in labels.columns if n in MANIFEST_SCHEMA.names and n != SPLIT]
+    if labels is None or not taken:
+        return labels
+    logger.warning("columns %s of the label table are left out: the manifest has its own", ", ".join(taken))
+    return labels.drop(columns=taken)
+
+
+def _with_labels(table: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Join labels by material_id and derive those that follow."""
     joined = labels.reindex(table.material_id).reset_index(drop=True)
     if SPLIT in joined:
         table[SPLIT] = joined.pop(SPLIT).fillna(table[SPLIT])
@@ -190,24 +202,21 @@ def _with_labels(
     with np.errstate(invalid="ignore", divide="ignore"):
         full = with_derived(known, table.mass_density.to_numpy(float), table.volume_per_atom.to_numpy(float))
     # A measured value beats a derived one.
-    return table.assign(**{**full, **known}), matching
+    return table.assign(**{**full, **known})
 
 
-def _unmatched(table: pd.DataFrame, labels: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return the ids of densities without a label, and of labels without a density."""
-    unlabelled = table.material_id[~table.material_id.isin(set(labels.index))].tolist()
-    return unlabelled, labels.index[~labels.index.isin(set(table.material_id))].tolist()
-
-
-def _write_unmatched(table: pd.DataFrame, labels: pd.DataFrame, out: str) -> None:
-    """Say which ids did not match, and write all of them beside the dataset."""
-    unlabelled, unused = _unmatched(table, labels)
+def _write_unmatched(items: Items, labels: pd.DataFrame, out: str) -> dict[str, int]:
+    """Say which ids did not match, and write all of them beside the dataset; return how many of either kind."""
+    there = set(items.table["material_id"].to_pylist())
+    unlabelled = [item.material_id for item in items if item.material_id not in labels.index]
+    unused = labels.index[~labels.index.isin(there)].tolist()
     for ids, what in ((unlabelled, "densities without a label"), (unused, "labels without a density")):
         if ids:
             logger.warning("%d %s, first %s; all in %s", len(ids), what, ", ".join(ids[:3]), join(out, UNMATCHED))
-    if not unlabelled and not unused:
+    if unlabelled or unused:
+        rows = [(i, "no label") for i in unlabelled] + [(i, "no density") for i in unused]
+        content = pd.DataFrame(rows, columns=["material_id", "what"]).to_csv(index=False)
+        write_bytes(join(out, UNMATCHED), content.encode())
+    else:
         remove(join(out, UNMATCHED))
-        return
-    rows = [(i, "no label") for i in unlabelled] + [(i, "no density") for i in unused]
-    content = pd.DataFrame(rows, columns=["material_id", "what"]).to_csv(index=False)
-    write_bytes(join(out, UNMATCHED), content.encode())
+    return {"without_label": len(unlabelled), "label_unused": len(unused)}

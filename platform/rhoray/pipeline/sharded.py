@@ -9,9 +9,10 @@ import functools
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import ray
@@ -57,9 +58,40 @@ class ShardContent:
     stages: Stages
 
 
+class ShardPlan(Sequence[ShardTask]):
+    """Tasks that are made when they are asked for: what a million items are is kept once, by whoever listed them.
+
+    Args:
+        items: JSON-able descriptions of the inputs; slices of them become tasks.
+        settings: whatever else a shard's bytes depend on.
+        bounds: of each task's items, one more than there are tasks.
+    """
+
+    def __init__(self, items: Sequence[dict[str, Any]], settings: dict[str, Any], bounds: list[int]) -> None:
+        self.items = items
+        self.settings = settings
+        self.bounds = bounds
+        self.names = [_name(self._items_of(i), settings) for i in range(len(self))]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> ShardTask: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ShardTask]: ...
+    def __getitem__(self, index: int | slice) -> ShardTask | list[ShardTask]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return ShardTask(self.names[index], self._items_of(range(len(self))[index]), self.settings)
+
+    def _items_of(self, index: int) -> tuple[dict[str, Any], ...]:
+        return tuple(self.items[self.bounds[index] : self.bounds[index + 1]])
+
+
 def plan_shards(
     items: Sequence[dict[str, Any]], settings: dict[str, Any], *, most: int = MOST_ITEMS_PER_SHARD
-) -> list[ShardTask]:
+) -> ShardPlan:
     """Cut items into tasks; the cut depends on the items alone, never on the cluster.
 
     Args:
@@ -69,15 +101,18 @@ def plan_shards(
     """
     few, many = -(-len(items) // FEW_SHARDS), -(-len(items) // MANY_SHARDS)
     size = max(1, min(most, max(many, min(ITEMS_PER_SHARD, few))))
-    groups: list[list[dict[str, Any]]] = []
+    bounds = [0]
     taken = 0
-    for item in items:
-        if not groups or len(groups[-1]) == size or taken > BYTES_PER_SHARD:
-            groups.append([])
+    for index, item in enumerate(items):
+        if index - bounds[-1] == size or taken > BYTES_PER_SHARD:
+            bounds.append(index)
             taken = 0
-        groups[-1].append(item)
         taken += item.get("size", 0)
-    return [ShardTask(f"part-{_digest(group, settings)}.parquet", group, settings) for group in map(tuple, groups)]
+    return ShardPlan(items, settings, [*bounds, len(items)] if len(items) else bounds)
+
+
+def _name(items: tuple[dict[str, Any], ...], settings: dict[str, Any]) -> str:
+    return f"part-{_digest(items, settings)}.parquet"
 
 
 def _digest(items: tuple[dict[str, Any], ...], settings: dict[str, Any]) -> str:
@@ -119,9 +154,9 @@ def _completed(
     return ShardContent(written, in_order, again.stages)
 
 
-def _make_row(row: dict[str, str], process: Process, out: str, schema: pa.Schema) -> dict[str, str]:
+def _make_row(row: dict[str, bytes], process: Process, out: str, schema: pa.Schema) -> dict[str, str]:
     """Make one shard inside Ray Data, where a row is a dict of Arrow values and an error loses its type."""
-    raw = json.loads(row["task"])
+    raw = json.loads(zlib.decompress(row["task"]))
     task = ShardTask(raw["name"], tuple(raw["items"]), raw["settings"])
     try:
         rows, stages = make_shard(task, process, out, schema)
@@ -130,8 +165,11 @@ def _make_row(row: dict[str, str], process: Process, out: str, schema: pa.Schema
             return {"failure": str(error), "result": ""}
         if is_transient(error):
             return {"failure": f"the storage of {out} does not answer: {error}; {RUN_AGAIN}", "result": ""}
+        if isinstance(error, PermissionError):  # so it answers a machine whose clock is wrong, too
+            said = f"the storage of {out} refuses a worker: {error}; check its rights and its machine's clock"
+            return {"failure": f"{said}, then {RUN_AGAIN}", "result": ""}
         raise
-    return {"failure": "", "result": json.dumps({"rows": rows, "stages": stages.summary()})}
+    return {"failure": "", "result": json.dumps({"rows": rows, "stages": stages.summary(), "name": task.name})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +195,16 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One finished shard's manifest rows, and the stages of making it."""
+    """One finished shard's manifest rows, the stages of making it, and its name."""
 
     rows: list[Row]
     stages: Summary
+    name: str = ""
+
+
+def _packed(task: ShardTask) -> bytes:
+    """Return a task as it waits in the object store: paths repeat themselves, and there may be a million."""
+    return zlib.compress(json.dumps({"name": task.name, "items": task.items, "settings": task.settings}).encode(), 1)
 
 
 def run_sharded(
@@ -179,7 +223,7 @@ def run_sharded(
         StorageDown: the storage stopped answering; every finished shard stays for the next run.
     """
     dataset = ray.data.from_items(
-        [{"task": json.dumps({"name": t.name, "items": t.items, "settings": t.settings})} for t in tasks],
+        [{"task": _packed(task)} for task in tasks],
         override_num_blocks=len(tasks),
     ).map(
         functools.partial(_make_row, process=process, out=out, schema=schema),
@@ -187,7 +231,7 @@ def run_sharded(
         num_gpus=engine.gpus,
         memory=engine.memory,
     )
-    total = sum(len(task.items) for task in tasks)
+    total = tasks.bounds[-1] if isinstance(tasks, ShardPlan) else sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:
         for row in for_small_results(dataset, engine.patience_s).iter_rows():
             if row["failure"]:

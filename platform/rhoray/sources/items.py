@@ -9,12 +9,16 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import overload
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from rhoray.core.errors import InputRefused, RhoRayError, StorageDown, TooLarge, Unavailable, UnknownFormat, Unreadable
-from rhoray.core.storage import Stat, answers, find, is_transient, join, name_of, normalise, read_bytes
+from rhoray.core.storage import answers, is_transient, join, name_of, normalise, read_bytes, retry_storage, scan
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.frames import FRAME_SHAPE
@@ -26,6 +30,10 @@ from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
 from rhoray.store.shards import Row, read_shard, row_density
 
 SAMPLE = "sample:"
+ITEMS_AT_ONCE = 1000
+ITEM_SCHEMA = pa.schema(
+    [("material_id", pa.string()), ("uri", pa.string()), ("tag", pa.string()), ("size", pa.int64())]
+)
 _ID_END = re.compile(r"\.|_CHGCAR")
 # Names that a code gives to every calculation; the folder is what tells them apart.
 GENERIC_NAMES = frozenset({"CHGCAR", "CHG", "AECCAR0", "AECCAR1", "AECCAR2", "POSCAR", "CONTCAR"})
@@ -61,12 +69,62 @@ class Item:
         return "" if row_id else name_of(uri)
 
 
+class Items(Sequence[Item]):
+    """Items in a fixed order, kept as columns: a hundred bytes each, where an object of each would take five hundred.
+
+    Args:
+        table: columns material_id, uri, tag and size.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> "Items":
+        """Gather items, a batch of objects at a time."""
+        batches = []
+        remaining = iter(items)
+        while batch := list(itertools.islice(remaining, ITEMS_AT_ONCE)):
+            columns = [[getattr(item, name) for item in batch] for name in ITEM_SCHEMA.names]
+            batches.append(pa.record_batch(columns, schema=ITEM_SCHEMA))
+        return cls(pa.Table.from_batches(batches, ITEM_SCHEMA).combine_chunks())
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Items": ...
+    def __getitem__(self, index: int | slice) -> "Item | Items":
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            assert step == 1, "items are taken in order"
+            return Items(self.table.slice(start, max(0, stop - start)))
+        return next(iter(self[index : index + 1 or None]))
+
+    def __iter__(self) -> Iterator[Item]:
+        for batch in self.table.to_batches(max_chunksize=ITEMS_AT_ONCE):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield Item(*row)
+
+    def only(self, kept: Callable[[Item], bool]) -> "Items":
+        """Return those that `kept` says so of."""
+        return Items(self.table.filter(pa.array([kept(item) for item in self], pa.bool_())))
+
+    def repeated(self) -> "Items":
+        """Return all items whose material_id is not theirs alone."""
+        counts = pc.value_counts(self.table["material_id"])
+        ids = pc.struct_field(counts, "values").filter(pc.greater(pc.struct_field(counts, "counts"), 1))
+        return Items(self.table.filter(pc.is_in(self.table["material_id"], ids)))
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A listed source: items in a fixed order, and the manifest if it is a dataset."""
 
     uri: str
-    items: tuple[Item, ...]
+    items: Items
     manifest: Manifest | None = None
 
 
@@ -82,27 +140,38 @@ def list_source(uri: str, *, limit: int | None = None) -> Source:
     """
     if uri.startswith(MATERIALS_PROJECT):
         found = list_materials_project(uri)[:limit]
-        return Source(uri, tuple(Item(i, s.uri, s.tag, s.size) for i, s in found))
+        return Source(uri, Items.of(Item(i, s.uri, s.tag, s.size) for i, s in found))
     uri = sample_uri() if uri == SAMPLE else normalise(uri)
-    try:
-        stats = find(uri)
-    except FileNotFoundError as error:
-        raise RhoRayError(f"{uri}: nothing there, expected files or a dataset") from error
-    if any(stat.uri == join(uri, MANIFEST) for stat in stats):
+    manifest_uri = join(uri, MANIFEST)
+    listed = _listing(uri)
+    if not listed.num_rows:
+        raise RhoRayError(f"{uri}: nothing there, expected files or a dataset")
+    if pc.any(pc.equal(listed["uri"], manifest_uri)).as_py():
         manifest = read_manifest(uri)
         written = manifest.written[:limit]
-        items = [
+        items = Items.of(
             Item(row.material_id, f"{join(uri, row.shard)}#{row.material_id}", row.content_hash)
             for row in written.itertuples()
-        ]
-        return Source(uri, tuple(items), manifest)
-    return Source(uri, tuple(itertools.islice(_file_items(stats), limit)))
+        )
+        return Source(uri, items, manifest)
+    return Source(uri, Items.of(itertools.islice(_file_items(listed), limit)))
 
 
-def _file_items(stats: list[Stat]) -> Iterator[Item]:
+@retry_storage
+def _listing(uri: str) -> pa.Table:
+    """Return uri, tag and size of every object, in the order of their URIs."""
+    try:
+        stats = Items.of(Item("", stat.uri, stat.tag, stat.size) for stat in scan(uri))
+    except FileNotFoundError:  # no such bucket
+        return ITEM_SCHEMA.empty_table()
+    return stats.table.sort_by("uri")
+
+
+def _file_items(listed: pa.Table) -> Iterator[Item]:
     """Yield an item per file, or per row of a table of structures."""
-    for material_id, stat in zip(material_ids([stat.uri for stat in stats]), stats, strict=True):
-        table = structure_table(stat.uri, stat.tag)
+    named = _names(lambda: (item.uri for item in Items(listed)))
+    for material_id, stat in zip(named, Items(listed), strict=True):
+        table = structure_table(stat.uri, stat.tag) if stat.uri.endswith(SUFFIX) else None
         if table is None:
             yield Item(material_id, stat.uri, stat.tag, stat.size)
         else:
@@ -124,12 +193,19 @@ def material_ids(uris: list[str]) -> list[str]:
         >>> material_ids(["s3://b/mp-1_CHGCAR.gz", "s3://b/x/CHGCAR", "s3://b/y/CHGCAR"])
         ['mp-1', 'x', 'y']
     """
-    stems = [_ID_END.split(name_of(uri), maxsplit=1)[0] or name_of(uri) for uri in uris]
-    counts = Counter(stems)
-    return [
-        name_of(uri.rsplit("/", 1)[0]) if stem in GENERIC_NAMES and counts[stem] > 1 else stem
-        for stem, uri in zip(stems, uris, strict=True)
-    ]
+    return list(_names(lambda: uris))
+
+
+def _names(uris: Callable[[], Iterable[str]]) -> Iterator[str]:
+    """Yield the ids of files; `uris` is called twice, for there may be too many files to keep."""
+    counts = Counter(stem for stem in map(_stem, uris()) if stem in GENERIC_NAMES)
+    for uri in uris():
+        stem = _stem(uri)
+        yield name_of(uri.rsplit("/", 1)[0]) if counts[stem] > 1 else stem
+
+
+def _stem(uri: str) -> str:
+    return _ID_END.split(name_of(uri), maxsplit=1)[0] or name_of(uri)
 
 
 def read_item(item: Item, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
@@ -215,16 +291,17 @@ def _shard_rows(uri: str) -> dict[str, dict]:
     return {row["material_id"]: row for row in read_shard(uri)}
 
 
-def refuse_repeated(items: tuple[Item, ...]) -> dict[str, InputRefused]:
+def refuse_repeated(items: Iterable[Item]) -> dict[str, InputRefused]:
     """Return, by URI, the refusal of every item whose material_id another one has.
 
     A CHGCAR is taken before a CHG, which has fewer digits, and either before a structure; else the first one listed.
     """
     seen: dict[str, Item] = {}
     refused: dict[str, InputRefused] = {}
-    for item in sorted(items, key=_rank):  # stable: the listing's order within a rank
+    repeated = (items if isinstance(items, Items) else Items.of(items)).repeated()
+    for item in sorted(repeated, key=_rank):  # stable: the listing's order within a rank
         first = seen.setdefault(item.material_id, item)
-        if first is not item:
+        if first != item:
             refused[item.uri] = InputRefused(
                 f"material_id {item.material_id!r} is already that of {first.uri}; rename one of the two"
             )

@@ -5,11 +5,13 @@ Shards that no manifest names do not exist for a reader: the manifest is written
 
 import hashlib
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pymatgen.core import Composition
 
@@ -18,6 +20,7 @@ from rhoray.core.storage import join, normalise, read_bytes, write_bytes
 from rhoray.store.schema import MANIFEST_SCHEMA, SCHEMA_VERSION, card_of, with_metadata
 
 MANIFEST = "manifest.parquet"
+ROW_GROUP = 8192
 WRITTEN = "written"
 QUARANTINED = "quarantined"
 Group = Literal["formula", "prototype", "chemical_system"]
@@ -80,23 +83,66 @@ def read_manifest(uri: str) -> Manifest:
     return Manifest(normalise(uri), rows.assign(**dict.fromkeys(added)), card)
 
 
+def read_head(uri: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a dataset's card and the names of its labels, without its rows.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+    """
+    schema = pq.read_schema(io.BytesIO(read_bytes(join(uri, MANIFEST))))
+    return card_of(schema), [name for name in schema.names if name not in MANIFEST_SCHEMA.names]
+
+
 def write_manifest(manifest: Manifest) -> int:
     """Commit a dataset; return the bytes written.
 
     Raises:
         DatasetError: a material is written twice. A quarantined row may repeat an id: that can be its very fault.
     """
-    written = manifest.written.material_id
-    repeated = written[written.duplicated()]
+    return write_tables(manifest.uri, [manifest_table(manifest.rows, manifest.labels)], manifest.labels, manifest.card)
+
+
+def manifest_schema(labels: list[str]) -> pa.Schema:
+    """Return the schema of a manifest with these labels."""
+    return pa.schema([*MANIFEST_SCHEMA, *(pa.field(name, pa.float64()) for name in labels)])
+
+
+def manifest_table(rows: pd.DataFrame, labels: list[str]) -> pa.Table:
+    """Return rows of a manifest as they are written."""
+    table = pa.Table.from_pandas(rows, schema=manifest_schema(labels), preserve_index=False)
+    return table.replace_schema_metadata(None)
+
+
+def write_tables(uri: str, tables: Iterable[pa.Table], labels: list[str], card: dict[str, Any]) -> int:
+    """Commit a dataset whose manifest comes in parts, none of which is kept; return the bytes written.
+
+    Raises:
+        DatasetError: a material is written twice.
+    """
+    schema = with_metadata(manifest_schema(labels), card)
+    buffer, ids = io.BytesIO(), []
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for table in _of_many_rows(tables):
+            ids += table["material_id"].filter(pc.equal(table["status"], WRITTEN)).chunks
+            writer.write_table(table.cast(schema))
+    counts = pc.value_counts(pa.chunked_array(ids, pa.string()))
+    repeated = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
     if len(repeated):
-        raise DatasetError(f"material_id {repeated.iloc[0]!r} stands twice in the manifest")
-    fields = [*MANIFEST_SCHEMA, *(pa.field(name, pa.float64()) for name in manifest.labels)]
-    schema = with_metadata(pa.schema(fields), manifest.card)
-    table = pa.Table.from_pandas(manifest.rows, schema=schema, preserve_index=False)
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(schema.metadata), buffer, compression="zstd")
-    write_bytes(join(manifest.uri, MANIFEST), buffer.getvalue())
+        raise DatasetError(f"material_id {repeated[0]['values'].as_py()!r} stands twice in the manifest")
+    write_bytes(join(uri, MANIFEST), buffer.getvalue())
     return buffer.tell()
+
+
+def _of_many_rows(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join small tables: a row group of a few rows costs as much as one of many."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(part.num_rows for part in waiting) >= ROW_GROUP:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def splits_by(rows: pd.DataFrame, group: Group) -> pd.Series:
