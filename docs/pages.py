@@ -21,7 +21,27 @@ for folder in (ROOT, ROOT / "platform"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 RESULTS = ROOT / "benchmarks" / "results"
+# Pages that may or may not be there, with the section and the title under which they stand.
+OPTIONAL = (
+    ("How to", "Run a cluster", "how-to/cluster.md"),
+    ("How to", "Serve two versions", "how-to/serve-two-versions.md"),
+    ("Concepts", "Scale", "concepts/scale.md"),
+)
 MARK = re.compile(r"<!-- result: (?P<theme>[\w-]+)(?: after (?P<after>[^>]+?))? -->")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the decisions, each under its title, and the pages that are there."""
+    docs = Path(config.docs_dir)
+    sections = {title: pages for entry in config.nav or [] for title, pages in entry.items()}
+    for section, title, path in OPTIONAL:
+        if (docs / path).is_file():
+            sections[section].append({title: path})
+    decisions = sorted(docs.glob("decisions/[0-9]*.md"))
+    titles = [path.read_text().partition("\n")[0].removeprefix("# ") for path in decisions]
+    listed = [{title: f"decisions/{path.name}"} for title, path in zip(titles, decisions, strict=True)]
+    sections["Decisions"][:] = ["decisions/README.md", *listed]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -38,7 +58,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Put measured tables where a page asks for them; links into the repository become plain names."""
+    """Put measured tables where a page asks for them."""
     del page
     return MARK.sub(lambda mark: excerpt(mark["theme"], mark["after"]), markdown)
 
@@ -62,7 +82,9 @@ def jobs_page() -> str:
     parts = []
     for name in job_names():
         script = str(ROOT / "jobs" / f"{name}.py")
-        said = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True, env=environment)
+        said = subprocess.run(
+            [sys.executable, script, "--help"], capture_output=True, text=True, check=True, env=environment
+        )
         parts.append(f"## {name}\n\n```text\n{said.stdout}```\n")
     head = (
         "# Jobs\n\nEach runs as `rhoray jobs NAME`, `python jobs/NAME.py` or `ray job submit --working-dir . -- "
