@@ -2,8 +2,8 @@
 
     python run_docs.py --work DIR [--pages docs/how-to/index.md …]
 
-Commands that need a bucket, a cluster, a GPU or somebody else's data are listed as left out; tests/docs/test_snippets.py
-checks their flags.
+What needs a bucket, a cluster, a GPU or somebody else's data is listed as left out; tests/docs/test_snippets.py checks
+its flags.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from rhoray.density.crystal import structure_of
 from rhoray.density.vasp import write_chgcar
@@ -75,18 +76,16 @@ def _lay_out(work: Path) -> None:
     structure_of(density).to(str(work / "crystal.cif"))
 
 
-def _run(snippet: Snippet, work: Path, transcript: object) -> bool:
+def _run(snippet: Snippet, work: Path, transcript: IO[str]) -> bool:
     """Run one command in `work`; return whether it failed."""
     words = snippet.words
     if any(part in snippet.text for part in (*LEFT_OUT, *THEIRS)) or words[0] not in {"rhoray", "python"}:
-        print(f"left out  {snippet.page}: {snippet.text}", file=transcript, flush=True)  # type: ignore[arg-type]
+        print(f"left out  {snippet.page}: {snippet.text}", file=transcript, flush=True)
         return False
     command = [sys.executable, "-m", "rhoray.command", *words[1:]] if words[0] == "rhoray" else _script(words)
     started = time.monotonic()
     shown = shlex.join(command) if "*" not in snippet.text else " ".join(command)
-    run = subprocess.run(
-        ["sh", "-c", shown], cwd=work, capture_output=True, text=True, check=False, env=dict(os.environ)
-    )
+    run = subprocess.run(["/bin/sh", "-c", shown], cwd=work, capture_output=True, text=True, check=False)
     last = (run.stdout.strip() or run.stderr.strip()).splitlines()[-12:]
     mark = "ran" if run.returncode == 0 else f"FAILED ({run.returncode})"
     said = "\n    ".join(line[:200] for line in last)
@@ -94,7 +93,7 @@ def _run(snippet: Snippet, work: Path, transcript: object) -> bool:
         f"{mark} in {time.monotonic() - started:.1f} s  {snippet.page}\n  $ {snippet.text}\n    {said}\n",
         file=transcript,
         flush=True,
-    )  # type: ignore[arg-type]
+    )
     return run.returncode != 0
 
 
