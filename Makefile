@@ -4,7 +4,7 @@ PY := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench serve page lock clean
+.PHONY: help demo test lint bench serve docs page lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## every script in benchmarks/, results in benchmarks/results
 
 serve: $(STAMP)  ## the packaged model on http://127.0.0.1:8000 until Ctrl-C
 	@.venv/bin/serve run serve.app:app
+
+docs: $(STAMP)  ## the documentation into build/site
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 page:  ## build the web page from serve/ui/src into serve/ui/dist (needs node 20)
 	@cd serve/ui && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from rhoray.command.terminal import bold, paint
 from rhoray.sources.items import material_ids
 
 Answer = Prediction | Refused
-Answers = Iterable[tuple[Path, Answer]]
+Answers = Iterator[tuple[Path, Answer]]
 LOCAL = "rhoray.command.local"
 
 
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         targets, answers = _ask(args, stack)
         shown = tqdm(answers, total=len(args.file), unit="file", disable=out is None)
-        table = out and _write_table(shown, args.file, out, targets)
-        for failed in table or _print(shown, as_json=args.json):
+        table = out and _write_table(iter(shown), args.file, out, targets)
+        for failed in table or _print(iter(shown), as_json=args.json):
             shown.set_postfix(failed=failed)
     if out is not None:
         seconds = round(perf_counter() - start, 2)
