@@ -89,12 +89,12 @@ def _short(reason: str) -> str:
     known = {
         "the model has seen": "element",
         "between the atoms": "level",
+        "electrons, expected": "electron count",
         "of the charge": "misplaced",
         "noisy": "noise",
         "vacuum": "vacuum",
         "features lie outside": "span",
         "its features lie": "distance",
-        "electrons, expected": "electron count",
         "volume per atom": "volume",
         "mass density": "mass density",
     }

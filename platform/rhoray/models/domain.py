@@ -191,8 +191,8 @@ def domain_from_json(raw: dict[str, Any]) -> Domain:
     kinds, distance = tuple(raw.get("kinds", ("dft",))), raw.get("distance")
     if distance is not None:
         vectors = {name: tuple(distance[name]) for name in ("labels", "centre", "scale", "mean")}
-        points: dict[str, Any] = {name: tuple(map(tuple, distance.get(name, ()))) for name in ("axes", "landmarks")}
-        distance = Distance(**vectors, **points, limit=distance["limit"])
+        axes, landmarks = (tuple(map(tuple, distance.get(name, ()))) for name in ("axes", "landmarks"))
+        distance = Distance(**vectors, axes=axes, limit=distance["limit"], landmarks=landmarks)
     return Domain(elements, labels, lowest, highest, kinds, distance)
 
 

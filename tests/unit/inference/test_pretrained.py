@@ -8,7 +8,8 @@ import pytest
 
 from rhoray.density.crystal import reduced_formula, structure_of
 from rhoray.density.promolecule import promolecular_density
-from rhoray.inference.predictor import Predictor
+from rhoray.inference.predictor import Predictor, read_input
+from rhoray.local.npz import read_npz
 from rhoray.registry.bundle import load_bundle
 from rhoray.sources.items import sample_uri
 from rhoray.store.codec import to_compact
@@ -72,3 +73,13 @@ def test_it_is_small_and_loads_at_once(pretrained):
     assert set(bundle.regressors) == {t["target"] for t in bundle.card["targets"] if "derived_from" not in t}
     for fact in ("data", "protocol", "limits", "labels_licence"):
         assert bundle.card[fact]
+
+
+@pytest.mark.shared
+def test_files_of_other_codes_are_in_domain(pretrained, shared):
+    files = [read_input(path.read_bytes()) for path in sorted((shared / "vasp").iterdir())]
+    dialects = sorted((shared / "data" / "dialects").glob("*.npz"))[::4]
+    others = [to_compact(read_npz(path, code)) for path in dialects for code in ("ref", "alt", "ae", "soft")]
+    found = pretrained([*files, *others])
+    assert [p.reasons for p in found[: len(files)]] == [()] * len(files)
+    assert np.mean([p.in_domain for p in found]) >= 0.95
