@@ -59,7 +59,9 @@ def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
     assert lost == []
     assert victim not in replicas("Regressor")
     assert max(at for at, _ in answers) > killed + 0.5
-    assert len({numbers for _, numbers in answers}) == 1
+    # A batch of several densities is another matrix product than that of one: the last digits of float32 may differ.
+    for _, numbers in answers:
+        assert numbers == pytest.approx(answers[0][1], rel=1e-5)
 
 
 def slow_stage(folder):
@@ -69,8 +71,12 @@ def slow_stage(folder):
     class Slow:
         def __init__(self, folder):
             self.folder = Path(folder)
+            self.is_warm = False
 
         async def encode(self, _density):
+            if not self.is_warm:  # the ingress sends a canary before it gets requests
+                self.is_warm = True
+                raise RuntimeError("no model here")
             (self.folder / "started").touch()
             try:
                 await asyncio.sleep(20)
