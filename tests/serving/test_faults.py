@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,13 +28,13 @@ def replicas(name):
     return [pid for pid in descendants(os.getpid()) if f"ServeReplica:rhoray:{name}" in title(pid)]
 
 
-def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
-    """With one replica a stage, requests wait for its successor, and those that it held are sent once more."""
-    content = min(sample_chgcars.values(), key=len)
-    ended, answers, lost = threading.Event(), [], []
+@contextmanager
+def clients(url, content, answers, lost):
+    """Three clients at work; gives nothing, and notes each answer with its time."""
+    ended = threading.Event()
 
     def work():
-        client = Client(served_url)
+        client = Client(url)
         while not ended.is_set():
             try:
                 found = client.predict(content, "CHGCAR")
@@ -45,21 +46,27 @@ def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
     for thread in threads:
         thread.start()
     try:
-        while len(answers) < 6:
-            time.sleep(0.05)
-        (victim,) = replicas("Regressor")
-        killed = time.monotonic()
-        os.kill(victim, signal.SIGKILL)
-        while sum(at > killed + 0.5 for at, _ in answers) < 6 and time.monotonic() < killed + 40:
-            time.sleep(0.05)
+        yield
     finally:
         ended.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
+    """With one replica a stage, requests wait for its successor, and those that it held are sent once more."""
+    answers, lost = [], []
+    with clients(served_url, min(sample_chgcars.values(), key=len), answers, lost):
+        assert until(lambda: len(answers) >= 6)
+        (victim,) = replicas("Regressor")
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        assert until(lambda: sum(at > killed + 0.5 for at, _ in answers) >= 6, seconds=40)
     assert lost == []
     assert victim not in replicas("Regressor")
-    assert max(at for at, _ in answers) > killed + 0.5
-    assert len({numbers for _, numbers in answers}) == 1
+    # A batch of several densities is another matrix product than that of one: the last digits of float32 may differ.
+    for _, numbers in answers:
+        assert numbers == pytest.approx(answers[0][1], rel=1e-5)
 
 
 def slow_stage(folder):
@@ -69,8 +76,12 @@ def slow_stage(folder):
     class Slow:
         def __init__(self, folder):
             self.folder = Path(folder)
+            self.is_warm = False
 
         async def encode(self, _density):
+            if not self.is_warm:  # the ingress sends a canary before it gets requests
+                self.is_warm = True
+                raise RuntimeError("no model here")
             (self.folder / "started").touch()
             try:
                 await asyncio.sleep(20)
