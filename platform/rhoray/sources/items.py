@@ -87,7 +87,7 @@ class Items(Sequence[Item]):
         while batch := list(itertools.islice(remaining, ITEMS_AT_ONCE)):
             columns = [[getattr(item, name) for item in batch] for name in ITEM_SCHEMA.names]
             batches.append(pa.record_batch(columns, schema=ITEM_SCHEMA))
-        return cls(pa.Table.from_batches(batches, ITEM_SCHEMA).combine_chunks())
+        return cls(pa.Table.from_batches(batches, ITEM_SCHEMA))
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -110,7 +110,8 @@ class Items(Sequence[Item]):
 
     def only(self, kept: Callable[[Item], bool]) -> "Items":
         """Return those that `kept` says so of."""
-        return Items(self.table.filter(pa.array([kept(item) for item in self], pa.bool_())))
+        mask = pa.array([kept(item) for item in self], pa.bool_())
+        return self if pc.all(mask).as_py() else Items(self.table.filter(mask))
 
     def repeated(self) -> "Items":
         """Return all items whose material_id is not theirs alone."""
@@ -154,7 +155,9 @@ def list_source(uri: str, *, limit: int | None = None) -> Source:
             for row in written.itertuples()
         )
         return Source(uri, items, manifest)
-    return Source(uri, Items.of(itertools.islice(_file_items(listed), limit)))
+    items = _file_items(listed, limit)
+    pa.default_memory_pool().release_unused()  # what sorting took, before the long part begins
+    return Source(uri, items)
 
 
 @retry_storage
@@ -167,9 +170,16 @@ def _listing(uri: str) -> pa.Table:
     return stats.table.sort_by("uri")
 
 
-def _file_items(listed: pa.Table) -> Iterator[Item]:
-    """Yield an item per file, or per row of a table of structures."""
+def _file_items(listed: pa.Table, limit: int | None) -> Items:
+    """Return an item per file, or per row of a table of structures."""
     named = _names(lambda: (item.uri for item in Items(listed)))
+    if not pc.any(pc.ends_with(listed["uri"], SUFFIX)).as_py():  # the columns stay where they are
+        ids = pa.array(named, pa.string())
+        return Items(listed.set_column(0, "material_id", ids))[:limit]
+    return Items.of(itertools.islice(_files_and_rows(named, listed), limit))
+
+
+def _files_and_rows(named: Iterator[str], listed: pa.Table) -> Iterator[Item]:
     for material_id, stat in zip(named, Items(listed), strict=True):
         table = structure_table(stat.uri, stat.tag) if stat.uri.endswith(SUFFIX) else None
         if table is None:
