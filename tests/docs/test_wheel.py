@@ -81,8 +81,9 @@ def test_it_predicts_from_a_cif_in_one_line(installed, tmp_path):
 
     assert "bulk modulus" in run("predict", "crystal.cif")
     assert "usage: rhoray jobs ingest" in run("jobs", "ingest", "--help")
+    code = "from importlib.util import find_spec as f; print(f('rhoray').origin, f('serve').origin)"
     where = subprocess.run(
-        [str(installed / "python"), "-c", "import rhoray, serve.page; print(rhoray.__file__, serve.page.__file__)"],
+        [str(installed / "python"), "-c", code],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert where.count(str(installed.parent)) == 2
