@@ -28,7 +28,7 @@ from snippets import PAGES, Snippet, snippets  # noqa: E402 - lies beside the pa
 SHOWN = "mp-1138"
 LEFT_OUT = ("s3://", "--gpu", "--url", "rhoray serve", "http://", "-m venv")
 # Inputs that only a reader has; what is learned from them comes after.
-THEIRS = ("data/densities/mine", "data/latents/mine", "--source chgcars", "runs/ae-2", "my-cifs", "20261124-99f230d6")
+THEIRS = ("data/densities/mine", "data/latents/mine", "--source chgcars", "runs/ae-2", "my-cifs", "20261124-98c48fa4")
 
 
 def main() -> None:
