@@ -6,7 +6,7 @@ which has to answer health checks meanwhile.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -172,29 +172,32 @@ class Regressor:
         self._predict_batch.set_max_batch_size(settings.max_batch_size)
         self._predict_batch.set_batch_wait_timeout_s(settings.batch_wait_timeout_s)
 
-    async def predict(self, density: ChargeDensity, encoded: Encoded) -> Answer:
+    async def predict(self, density: ChargeDensity, encoded: Encoded | None) -> Answer:
         """Return the properties of one density.
 
-        A latent of another bundle, as comes while one is being replaced, is made anew with this one: every request
-        gets an answer, and each answer is one bundle's.
+        Where the latent is missing though it is needed, or of another bundle, as comes while one is being replaced, it
+        is made here: every request gets an answer, and each answer is one bundle's.
         """
-        if encoded.model != self._worker.model:
-            (latent,), seconds = await self._worker.run(lambda: self._worker.predictor.encode([density]))
-            encoded = Encoded(latent, self._worker.model, seconds)
-        prediction, seconds = await self._predict_batch((density, encoded.latent))
-        return Answer(result_or_raise(prediction), self._worker.model, encoded.seconds, seconds)
+        worker = self._worker
+        needs_latent = worker.predictor.needs_latent
+        if needs_latent and (encoded is None or encoded.model != worker.model):
+            (latent,), seconds = await worker.run(lambda: worker.predictor.encode([density]))
+            encoded = Encoded(latent, worker.model, seconds)
+        latent = encoded.latent if encoded and needs_latent else None
+        prediction, seconds = await self._predict_batch((density, latent))
+        return Answer(
+            result_or_raise(prediction), worker.model, encoded.seconds if encoded else 0.0, seconds, needs_latent
+        )
 
     @serve.batch(max_batch_size=LARGEST_BATCH)
     async def _predict_batch(
-        self, pairs: list[tuple[ChargeDensity, np.ndarray]]
+        self, pairs: list[tuple[ChargeDensity, np.ndarray | None]]
     ) -> list[tuple[Prediction | InputRefused, float]]:
-        predict = self._worker.predictor.predict
-        predictions, seconds = await self._worker.run(
-            lambda: each_or_refusal(
-                lambda some: predict([d for d, _ in some], np.stack([latent for _, latent in some])),
-                pairs,
-            )
-        )
+        def work(some: Sequence[tuple[ChargeDensity, np.ndarray | None]]) -> list[Prediction]:
+            latents = [latent for _, latent in some if latent is not None]
+            return self._worker.predictor.predict([d for d, _ in some], np.stack(latents) if latents else None)
+
+        predictions, seconds = await self._worker.run(lambda: each_or_refusal(work, pairs))
         self._worker.metrics.called(len(pairs), seconds)
         return [(prediction, seconds) for prediction in predictions]
 

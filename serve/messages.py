@@ -52,12 +52,21 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A prediction with the seconds of both model calls."""
+    """A prediction with the seconds of both model calls.
+
+    Attributes:
+        prediction: the properties.
+        model: the bundle that made it.
+        encode_seconds: 0 where no latent was needed.
+        predict_seconds: of the batch.
+        needs_latent: whether this bundle's predictions look at latents.
+    """
 
     prediction: Prediction
     model: ModelId
     encode_seconds: float
     predict_seconds: float
+    needs_latent: bool = True
 
 
 class PropertyModel(Protocol):

@@ -31,6 +31,7 @@ class RemoteModel:
         self._encoder = encoder
         self._regressor = regressor
         self._last_seen: tuple[ModelId, float] | None = None
+        self._needs_latent = True
 
     async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
         """Return the density in a file."""
@@ -41,10 +42,11 @@ class RemoteModel:
         return await call(lambda: self._encoder.encode.remote(density))
 
     async def predict(self, density: ChargeDensity, encoded: Encoded | None = None) -> Answer:
-        """Return the properties of one density."""
-        latent = encoded or await self.encode(density)
+        """Return the properties of one density; it is encoded if the last answer's bundle looks at latents."""
+        latent = encoded or (await self.encode(density) if self._needs_latent else None)
         answer = await call(lambda: self._regressor.predict.remote(density, latent))
         self._last_seen = answer.model, monotonic()
+        self._needs_latent = answer.needs_latent
         return answer
 
     async def decode(self, encoded: Encoded, *, seen: Shape, shape: Shape) -> Decoded:

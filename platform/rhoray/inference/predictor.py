@@ -18,7 +18,7 @@ from rhoray.density.crystal import mass_density, volume_per_atom
 from rhoray.density.decompress import DEFAULT_LIMIT
 from rhoray.density.read import read_density
 from rhoray.density.valence import electron_count_warning
-from rhoray.features.block import feature_matrix
+from rhoray.features.block import Latent, feature_labels, feature_matrix
 from rhoray.features.registry import get_blocks
 from rhoray.inference.prediction import Prediction, PropertyPrediction
 from rhoray.models.frames import encode_densities
@@ -83,56 +83,56 @@ class Predictor:
         """Return latents, float32."""
         return encode_densities(self.bundle.autoencoder, densities)
 
+    @functools.cached_property
+    def needs_latent(self) -> bool:
+        """Whether some block looks at latents; if not, nothing has to be encoded for a prediction."""
+        return any(block.needs_latent for block in get_blocks(self._block_names))
+
     def __call__(self, densities: Sequence[ChargeDensity]) -> list[Prediction]:
         """Return one prediction per density; they are encoded only where some block looks at latents."""
-        if any(block.needs_latent for block in get_blocks(self._block_names)):
-            return self.predict(densities, self.encode(densities))
-        return self.predict(densities, np.zeros((len(densities), *LATENT_SHAPE), np.float32))
+        return self.predict(densities, self.encode(densities) if self.needs_latent else None)
 
-    def predict(self, densities: Sequence[ChargeDensity], latents: Latents) -> list[Prediction]:
-        """Return one prediction per density whose latents are already there."""
-        if not densities:
-            return []
-        columns = self._features(densities, latents)
-        values = self._values(densities, columns)
+    def predict(self, densities: Sequence[ChargeDensity], latents: Latents | None) -> list[Prediction]:
+        """Return one prediction per density whose latents are already there, or needed by no block.
+
+        Each crystal goes through alone: sums over a batch round otherwise than sums over one, and a crystal's numbers
+        must not depend on its company.
+        """
+        if latents is None:
+            latents = np.zeros((len(densities), *LATENT_SHAPE), np.float32)
+        return [self._predict(density, latent) for density, latent in zip(densities, latents, strict=True)]
+
+    def _predict(self, density: ChargeDensity, latent: Latent) -> Prediction:
+        columns = self._features(density, latent)
+        values = self._values(density, columns)
         intervals = self.bundle.intervals(values, columns)
-        known = np.stack([columns[label] for label in self.bundle.domain.labels], axis=1)
-        out = []
-        for i, density in enumerate(densities):
-            odd = electron_count_warning(density)
-            reasons = (*self.bundle.domain.reasons(density, known[i]), *([odd] if odd else []))
-            properties = tuple(
-                PropertyPrediction(
-                    target,
-                    float(values[target][i]),
-                    float(intervals[target][0][i]),
-                    float(intervals[target][1][i]),
-                    self._unit(target),
-                )
-                for target in self.bundle.targets
+        known = np.array([columns[label][0] for label in self.bundle.domain.labels])
+        odd = electron_count_warning(density)
+        reasons = (*self.bundle.domain.reasons(density, known), *([odd] if odd else []))
+        properties = tuple(
+            PropertyPrediction(
+                target,
+                float(values[target][0]),
+                float(intervals[target][0][0]),
+                float(intervals[target][1][0]),
+                self._unit(target),
             )
-            out.append(Prediction(properties, not reasons, reasons))
-        return out
+            for target in self.bundle.targets
+        )
+        return Prediction(properties, not reasons, reasons)
 
     def _unit(self, target: str) -> str:
         regressor = self.bundle.regressors.get(target)
         return regressor.about.unit if regressor else get_target(target).unit
 
-    def _features(self, densities: Sequence[ChargeDensity], latents: Latents) -> dict[str, Float[np.ndarray, " n"]]:
+    def _features(self, density: ChargeDensity, latent: Latent) -> dict[str, Float[np.ndarray, "1"]]:
         blocks = get_blocks(self._block_names)
-        values = feature_matrix(blocks, densities, list(latents))
-        labels = [f"{block.name}.{label}" for block in blocks for label in block.labels]
-        return dict(zip(labels, values.T, strict=True))
+        values = feature_matrix(blocks, [density], [latent])
+        return dict(zip(feature_labels(blocks), values.T, strict=True))
 
-    def _values(
-        self, densities: Sequence[ChargeDensity], columns: dict[str, np.ndarray]
-    ) -> dict[str, Float[np.ndarray, " n"]]:
+    def _values(self, density: ChargeDensity, columns: dict[str, np.ndarray]) -> dict[str, Float[np.ndarray, "1"]]:
         learned = {
             target: regressor.predict(np.stack([columns[c] for c in regressor.about.labels], axis=1))
             for target, regressor in self.bundle.regressors.items()
         }
-        return with_derived(
-            learned,
-            np.array([mass_density(d) for d in densities]),
-            np.array([volume_per_atom(d) for d in densities]),
-        )
+        return with_derived(learned, np.array([mass_density(density)]), np.array([volume_per_atom(density)]))

@@ -44,11 +44,13 @@ class Kernel:
     def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
         """Return the posterior mean of each row."""
         here = (self.scaling.squashed(features) * self.near)[:, self.near != 0]
-        points = self.points.astype(np.float64)
-        squared = (here**2).sum(1)[:, None] + (points**2).sum(1)[None] - 2 * here @ points.T
+        points = np.asarray(self.points, np.float64)
+        squared = (here**2).sum(1)[:, None] + np.einsum("ij,ij->i", points, points)[None] - 2 * here @ points.T
         r = np.sqrt(5 * np.maximum(squared, 0.0))
         covariance = self.amplitude * (1 + r + r**2 / 3) * np.exp(-r)
-        values = covariance @ self.coefficients.astype(np.float64) + self.scaling.standard(features) @ self.gradient
+        values = (
+            covariance @ np.asarray(self.coefficients, np.float64) + self.scaling.standard(features) @ self.gradient
+        )
         return values * self.deviation + self.mean
 
     def to_files(self) -> dict[str, bytes]:
@@ -79,6 +81,7 @@ def load_kernel(content: bytes) -> Kernel:
         t = load(content)
         mean, deviation, amplitude = t["target"].tolist()
         scaling = Scaling(t["columns"], t["mean"], t["scale"])
-        return Kernel(scaling, t["near"], amplitude, t["points"], t["coefficients"], t["gradient"], mean, deviation)
+        points = t["points"].astype(np.float64)  # once, not in each prediction
+        return Kernel(scaling, t["near"], amplitude, points, t["coefficients"], t["gradient"], mean, deviation)
     except (SafetensorError, KeyError, ValueError) as error:
         raise BundleError(f"not a kernel model: {error}") from error

@@ -40,7 +40,7 @@ class Networks:
         values = np.broadcast_to(x, (len(self.weights[0]), *x.shape))
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values = values @ weight.astype(np.float32) + bias.astype(np.float32)[:, None, :]
+            values = values @ np.asarray(weight, np.float32) + np.asarray(bias, np.float32)[:, None, :]
             if layer < last:
                 values = values / (1 + np.exp(-np.clip(values, -60, None)))
         return values[:, :, 0].astype(np.float64).mean(axis=0) * self.deviation + self.mean
@@ -69,8 +69,9 @@ def load_networks(content: bytes) -> Networks:
         t = load(content)
         depth = sum(name.startswith("weight_") for name in t)
         scaling = Scaling(t["columns"], t["mean"], t["scale"])
-        weights = tuple(t[f"weight_{i}"] for i in range(depth))
-        biases = tuple(t[f"bias_{i}"] for i in range(depth))
+        # To float32 once, not in each prediction.
+        weights = tuple(t[f"weight_{i}"].astype(np.float32) for i in range(depth))
+        biases = tuple(t[f"bias_{i}"].astype(np.float32) for i in range(depth))
         mean, deviation = t["target"].tolist()
     except (SafetensorError, KeyError, ValueError) as error:
         raise BundleError(f"not a network model: {error}") from error

@@ -52,6 +52,11 @@ def test_errors_on_unseen_compounds(pretrained, unseen, target, most):
     assert np.abs(found - expected).mean() < 0.5 * np.abs(expected.mean() - expected).mean()
 
 
+def test_company_changes_no_digit(pretrained, unseen):
+    densities = unseen[0][:5]
+    assert pretrained(densities) == [pretrained([d])[0] for d in densities]
+
+
 def test_a_structure_gives_the_moduli_of_its_density(pretrained, unseen):
     densities, _ = unseen
     superposed = [to_compact(promolecular_density(structure_of(d))) for d in densities]
