@@ -25,6 +25,7 @@ import fsspec
 import pandas as pd
 import ray
 import requests
+from ray import serve
 
 from rhoray.core.percent import percent
 from rhoray.core.storage import join
@@ -86,7 +87,6 @@ def _ray_cluster(store: dict[str, str]) -> Iterator[dict[str, str]]:
     """Run a local Ray that this process owns; yield the environment in which jobs find it and the store."""
     os.environ.update(store)
     os.environ["RAY_AUTH_MODE"] = "disabled"  # it listens on this machine only and ends with the demo
-    os.environ["RAY_SERVE_DEFAULT_HTTP_PORT"] = str(free_port(8000))
     ray.init(
         address="local",
         _node_ip_address=HOST,
@@ -172,8 +172,11 @@ class _Demo:
 
     def serve_and_ask(self) -> None:
         """Serve the bundle and post a CHGCAR."""
-        port = self.environment["RAY_SERVE_DEFAULT_HTTP_PORT"]
-        url = f"http://127.0.0.1:{port}"
+        port = free_port(8000)
+        serve.start(
+            http_options={"host": HOST, "port": port}
+        )  # `serve run` joins it; by itself it knows port 8000 only
+        url = f"http://{HOST}:{port}"
         print(f"$ serve run serve.app:build bundle={self.bundle}", flush=True)
         with (self.logs / "serve.log").open("w") as log:
             process = subprocess.Popen(
