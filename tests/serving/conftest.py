@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from rhoray.density.vasp import write_chgcar
 from serve.routes import build_api
 from serve.settings import ServeSettings
 from tests.serving.local_model import LocalModel, serving
@@ -38,3 +39,13 @@ def post(local_model) -> Post:
         return asyncio.run(run())
 
     return send
+
+
+@pytest.fixture(scope="session")
+def files(sample_densities, tmp_path_factory):
+    """Three crystals and a photo, as a person has them on disk."""
+    folder = tmp_path_factory.mktemp("files")
+    for material_id, density in list(sample_densities.items())[:3]:
+        (folder / f"{material_id}_CHGCAR").write_text(write_chgcar(density))
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(200))
+    return sorted(folder.iterdir())

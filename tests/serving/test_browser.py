@@ -11,7 +11,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from rhoray.density.vasp import write_chgcar
 from tests.serving.local_model import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -55,16 +54,6 @@ def open_page(chromium, url):
     for context in contexts:
         context.close()
     assert wrong == []
-
-
-@pytest.fixture(scope="module")
-def files(sample_densities, tmp_path_factory):
-    """Three crystals and a photo, as a person has them on disk."""
-    folder = tmp_path_factory.mktemp("files")
-    for material_id, density in list(sample_densities.items())[:3]:
-        (folder / f"{material_id}_CHGCAR").write_text(write_chgcar(density))
-    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(200))
-    return sorted(folder.iterdir())
 
 
 def asked(url, path, file):

@@ -16,20 +16,10 @@ import pytest
 
 from rhoray.client import Client, EndpointError, Refused
 from rhoray.command.main import main
-from rhoray.density.vasp import write_chgcar
 from rhoray.local.ports import free_port
 from tests.serving.local_model import serving
 
 OPENS = "open-sesame"
-
-
-@pytest.fixture(scope="module")
-def files(sample_densities, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    for material_id, density in list(sample_densities.items())[:3]:
-        (folder / f"{material_id}_CHGCAR").write_text(write_chgcar(density))
-    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(200))
-    return sorted(folder.iterdir())
 
 
 @contextmanager

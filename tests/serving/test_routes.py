@@ -6,6 +6,7 @@ import logging
 import httpx
 import pytest
 
+from serve.parsing import parse
 from serve.problems import MEDIA_TYPE
 from serve.routes import build_api
 from serve.settings import ServeSettings
@@ -14,7 +15,10 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 
 
 class BrokenModel:
-    """A model that must not be asked, or fails as no model should."""
+    """It reads files; a model that must not be asked, or fails as no model should."""
+
+    async def parse(self, content, *, keep_given=False):
+        return parse(content, limit=2**20, keep_given=keep_given)
 
     def __getattr__(self, name):
         raise RuntimeError(f"/srv/secret: {name} is broken")

@@ -39,6 +39,11 @@ def test_a_finished_shard_is_taken_over(task, tmp_path):
     assert nothing == Stages()
 
 
+def assert_both_written(rows, task, tmp_path):
+    assert [row["status"] for row in rows] == ["written", "written"]
+    assert [row["material_id"] for row in read_shard(str(tmp_path / "out" / task.name))] == ["a", "b"]
+
+
 def test_what_the_storage_did_not_give_is_asked_for_again(task, tmp_path):
     uri = task.items[1]["uri"]
     content = read_bytes(uri)
@@ -47,8 +52,7 @@ def test_what_the_storage_did_not_give_is_asked_for_again(task, tmp_path):
     assert [row["status"] for row in rows] == ["written", "quarantined"]
     write_bytes(uri, content)
     rows, _ = make(task, tmp_path)
-    assert [row["status"] for row in rows] == ["written", "written"]
-    assert [row["material_id"] for row in read_shard(str(tmp_path / "out" / task.name))] == ["a", "b"]
+    assert_both_written(rows, task, tmp_path)
 
 
 def test_what_was_written_stays_when_its_file_has_gone_since(task, tmp_path):
@@ -59,8 +63,7 @@ def test_what_was_written_stays_when_its_file_has_gone_since(task, tmp_path):
     write_bytes(second, content)
     remove(first)
     rows, _ = make(task, tmp_path)
-    assert [row["status"] for row in rows] == ["written", "written"]
-    assert [row["material_id"] for row in read_shard(str(tmp_path / "out" / task.name))] == ["a", "b"]
+    assert_both_written(rows, task, tmp_path)
 
 
 def test_a_shard_completed_later_is_the_same_bytes(task, tmp_path):
