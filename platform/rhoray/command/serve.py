@@ -22,6 +22,7 @@ PAUSE_S = 3600.0
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     _reach_the_endpoint()
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.edge:middlewares")  # read when Ray starts
     bundle = args.bundle if args.bundle == "pretrained:" else resolve(args.bundle)  # a wrong URI is said at once
     # The endpoint lies above this package, which no module of ours imports: only this command looks up.
     settings = importlib.import_module("serve.settings").ServeSettings(bundle=bundle)
