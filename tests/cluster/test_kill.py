@@ -22,7 +22,7 @@ from rhoray.store.shards import read_shard
 from tests.unit.builders import chgcar_text, salt
 
 pytestmark = pytest.mark.cluster
-MOMENTS = 10
+MOMENTS = 5
 COUNT = 48
 
 
