@@ -35,6 +35,7 @@ from serve.app import build
 from serve.settings import ServeSettings
 
 CLIENTS = 16
+SETTLING_SECONDS = 40
 SERVE_PROCESSES = (
     "ServeReplica:rhoray:Api",
     "ServeReplica:rhoray:Encoder",
@@ -198,10 +199,10 @@ def speed() -> None:
     with endpoint() as port:
         names = {f"128^3, {len(large) / 1e6:.0f} MB": 1.0, f"40^3, {len(small[0]) / 1e6:.1f} MB": 0.2}
         rows = dict(zip(names, (latency(port, form(large), 12), latency(port, bodies[0], 40)), strict=True))
-        served_rate(port, bodies, 5)
+        served_rate(port, bodies, SETTLING_SECONDS)
         before = cpu_seconds()
         rate, taken, statuses = served_rate(port, bodies, 25)
-        spent = {name: 1000 * (end - before[name]) / len(taken) for name, end in cpu_seconds().items()}
+        spent = {name: 1000 * (end - before.get(name, 0.0)) / len(taken) for name, end in cpu_seconds().items()}
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     two = bare_rate_of_two(small, 10)
     ray.shutdown()
@@ -212,6 +213,7 @@ def speed() -> None:
     lines += [f"| two processes, one core each, no HTTP | {two:.1f} | {100 * two / one:.0f} % |"]
     lines += [f"| endpoint, its clients on the same cores | {rate:.1f} | {100 * rate / one:.0f} % (wanted: 70 %) |", ""]
     p50, p95 = np.quantile(taken, [0.5, 0.95])
+    lines += [f"After {SETTLING_SECONDS} s of the same load, in which Serve adds the replicas that it calls for.", ""]
     lines += [f"Latency under this load: median {p50:.2f} s, p95 {p95:.2f} s. Answers by status: {statuses}."]
     costs = ", ".join(f"{name.split()[0]} {ms:.0f}" for name, ms in sorted(spent.items(), key=lambda c: -c[1]))
     lines += ["", f"CPU milliseconds an answer: {costs}."]

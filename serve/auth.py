@@ -1,7 +1,7 @@
 """Bearer tokens: asked for on every /v1 route but health, once at least one is configured."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from fastapi import Depends
@@ -21,13 +21,13 @@ def is_known(token: str, known: Sequence[str]) -> bool:
     return any(matches)
 
 
-def token_check(tokens: Sequence[str]) -> Callable[..., None]:
+def token_check(tokens: Sequence[str]) -> Callable[..., Awaitable[None]]:
     """Return a FastAPI dependency that raises Unauthorized for a request without one of `tokens`.
 
     Without any `tokens` every request passes.
     """
 
-    def check(credentials: _Credentials) -> None:
+    async def check(credentials: _Credentials) -> None:
         if not tokens:
             return
         if credentials is None:

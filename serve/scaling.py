@@ -15,6 +15,8 @@ DRAIN_SECONDS = 130.0
 COMMON: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 0.1},
     "backpressure_config": OVERLOAD,
+    # The ingress logs each request once (serve/middleware.py); Serve would add a line a stage.
+    "logging_config": {"enable_access_log": False},
     # A dead process is found at the next check; a sound one proves itself by its work (serve/health.py).
     "health_check_period_s": 2.0,
     "health_check_timeout_s": 30.0,

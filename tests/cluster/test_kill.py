@@ -1,4 +1,4 @@
-"""kill -9 in the middle of an ingest: of the driver, of a worker, of the S3 server, each at ten random moments.
+"""kill -9 in the middle of an ingest: of the driver, of a worker, of the S3 server, each at five random moments.
 
 After a rerun every byte equals that of an undisturbed run, and before it no reader sees anything unfinished.
 """
