@@ -51,6 +51,8 @@ def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("ray", "aiobotocore", "botocore", "matplotlib", "fsspec"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    if on_ray and not os.environ.get("RAY_ADDRESS"):
+        print("starting Ray on this machine", file=sys.stderr, flush=True)
     try:
         summary = _on_ray(main, args) if on_ray else main(args)
     except KeyboardInterrupt:

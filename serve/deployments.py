@@ -93,9 +93,15 @@ class Parser:
         self._proof = Proof(parse_canary)
         parse_canary()
 
-    async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
-        """Return the density in a file, and on request the one on its own grid."""
-        parsed = await self._files.parse(content, keep_given=keep_given)
+    async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed | InputRefused:
+        """Return the density in a file, and on request the one on its own grid; or why the file is refused.
+
+        A refusal is returned: Serve logs what is raised as its own failure, with a traceback.
+        """
+        try:
+            parsed = await self._files.parse(content, keep_given=keep_given)
+        except InputRefused as refusal:
+            return refusal
         self._proof.worked()
         return parsed
 

@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.reconstruct import Shape
+from serve.batching import result_or_raise
 from serve.canary import canary_file
 from serve.messages import Answer, Decoded, Encoded, ModelId, Parsed
 from serve.problems import Overloaded
@@ -35,7 +36,7 @@ class RemoteModel:
 
     async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
         """Return the density in a file."""
-        return await call(lambda: self._parser.parse.remote(content, keep_given=keep_given))
+        return result_or_raise(await call(lambda: self._parser.parse.remote(content, keep_given=keep_given)))
 
     async def encode(self, density: ChargeDensity) -> Encoded:
         """Return the latent of one density."""

@@ -108,6 +108,8 @@ class Client:
     def __init__(
         self, url: str, *, token: str | None = None, patience_s: float = 120.0, timeout_s: float = 300.0
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise EndpointError(f"{url}: expected a URL that begins with http:// or https://")
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._patience_s = patience_s

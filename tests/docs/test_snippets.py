@@ -34,8 +34,8 @@ PYTHON = [s for s in _module.EVERYTHING if s.language == "python"]
 OTHERS = {
     "python3 -m venv": None, "source .venv/bin/activate": None, "pip install": None, "export": None, "git": None,
     "sudo apt-get install": None, "CC=g++ pip install": None, "gpaw info": None,
-    "ray start --head": {"--head"}, "ray up cluster.yaml": set(), "ray stop": set(), "ray dashboard cluster.yaml": set(),
-    "ray down cluster.yaml": set(), "ray get-auth-token": set(), "kubectl": None,
+    "ray start --head": {"--head"}, "ray up cluster.yaml": set(), "ray stop": set(),
+    "ray dashboard cluster.yaml": set(), "ray down cluster.yaml": set(), "ray get-auth-token": set(), "kubectl": None,
 }  # fmt: skip
 RUN_HERE = {"predict", "info", "plot", "jobs", "doctor"}
 

@@ -105,7 +105,8 @@ def _text(path: Path, answer: Answer) -> str:
     if isinstance(answer, Refused):
         return f"{path}: {paint(str(answer), 'red')}\n"
     kind = "" if answer.density_kind == "dft" else ", free atoms superposed"
-    facts = f"{answer.n_atoms} atoms, {answer.n_electrons:.2f} valence electrons{kind}"
+    atoms = "1 atom" if answer.n_atoms == 1 else f"{answer.n_atoms} atoms"
+    facts = f"{atoms}, {answer.n_electrons:.2f} valence electrons{kind}"
     lines = [
         f"  {p.target.replace('_', ' '):<26}{p.value:>10.4g} {p.unit:<8} {p.lower:.4g} to {p.upper:.4g}\n"
         for p in answer.properties

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     # The endpoint lies above this package, which no module of ours imports: only this command looks up.
     settings = importlib.import_module("serve.settings").ServeSettings(bundle=bundle)
     build = importlib.import_module("serve.app").build
+    sys.stderr.write(f"starting Ray and {bundle}, which takes half a minute\n")
     with connect():
         serve.start(http_options={"host": args.host, "port": args.port})
         try:
@@ -34,6 +35,9 @@ def run(args: argparse.Namespace) -> int:
             _say_where(args, bundle)
             while True:
                 time.sleep(PAUSE_S)
+        except KeyboardInterrupt:
+            sys.stderr.write("stopping\n")
+            return 0
         finally:
             serve.shutdown()
 

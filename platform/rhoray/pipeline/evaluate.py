@@ -27,7 +27,10 @@ def evaluate_bundle(bundle_uri: str, data: str, out: str) -> dict[str, Any]:
     manifest = read_manifest(data)
     unseen = manifest.written[~manifest.written.formula.isin(bundle.formulas)]
     if not len(unseen):
-        raise DatasetError(f"{data}: the bundle was trained on every formula in it, nothing to judge it by")
+        raise DatasetError(
+            f"{data}: every formula in it was seen in training, by the bundle's regressors or by the encoder whose "
+            "latents they read: nothing to judge it by; evaluate takes crystals that neither has seen"
+        )
     found = predict_table(bundle, data, only=set(unseen.material_id))
     references = unseen[["material_id", "formula", "crystal_system", *manifest.labels]].rename(
         columns={name: f"{name}_reference" for name in manifest.labels}

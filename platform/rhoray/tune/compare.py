@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import ray
 
-from rhoray.core.errors import DatasetError
 from rhoray.core.storage import join, normalise, write_bytes
 from rhoray.core.targets import get_target
 from rhoray.evaluate.comparison import DUMMY, Comparison, comparison_files
@@ -25,6 +24,7 @@ from rhoray.pipeline.features import FeatureTable, feature_table
 from rhoray.pipeline.progress import progress_bar
 from rhoray.store.manifest import chemical_system
 from rhoray.tune.fitting import fit_trees
+from rhoray.tune.labels import check_label
 from rhoray.tune.spaces import LIGHTGBM_FIXED
 
 PARAMS: dict[str, Any] = {
@@ -82,9 +82,8 @@ def compare_features(config: CompareConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     table = _trainable(feature_table(config.latents, BLOCKS))
-    missing = [t for t in config.targets if t not in table.materials]
-    if missing:
-        raise DatasetError(f"{config.latents} has no label {missing[0]!r}; ingest with --labels")
+    for target in config.targets:
+        check_label(table.materials, target, config.latents)
     sets = feature_sets(table)
     works = [work for target in config.targets for work in _plan(table.materials, target, config, list(sets))]
     values = {t: table.materials[t].to_numpy(float) for t in config.targets}

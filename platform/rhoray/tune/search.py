@@ -28,6 +28,7 @@ from rhoray.models.regressor import About, Regressor, to_model_scale
 from rhoray.pipeline.features import FeatureTable, feature_table
 from rhoray.registry.run_files import write_run
 from rhoray.tune.fitting import ModelKind, fit_model
+from rhoray.tune.labels import check_label
 from rhoray.tune.progress import TrialProgress
 from rhoray.tune.report import write_report
 from rhoray.tune.rounds import Params, Trial, from_bytes, limits, propose, to_bytes
@@ -141,11 +142,13 @@ def _trainable(materials: pd.DataFrame) -> np.ndarray:
 
 def _check_labels(materials: pd.DataFrame, config: SearchConfig) -> None:
     for name in config.targets:
-        if name not in materials:
-            raise DatasetError(f"{config.latents} has no label {name!r}; ingest with --labels")
+        check_label(materials, name, config.latents)
         count = int(materials[name][_trainable(materials)].notna().sum())
         if count < FEWEST_ROWS:
-            raise DatasetError(f"{name}: {count} labelled crystals, expected at least {FEWEST_ROWS}")
+            raise DatasetError(
+                f"{name}: {count} labelled crystals to learn from (without those held out as test), "
+                f"expected at least {FEWEST_ROWS}"
+            )
 
 
 def _search_target(config: SearchConfig, table: FeatureTable, target: Target, out: str) -> _Found:
