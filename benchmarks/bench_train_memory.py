@@ -32,9 +32,8 @@ CRYSTALS = 12
 
 
 def repeat(source: Manifest, uri: str, factor: int) -> None:
-    """Write a dataset of so many copies of a dataset's only shard, each crystal under another name."""
-    (shard,) = source.shards
-    table = pq.read_table(io.BytesIO(read_bytes(shard)))
+    """Write a dataset of so many copies of a small dataset as one shard, each crystal under another name."""
+    table = pa.concat_tables([pq.read_table(io.BytesIO(read_bytes(shard))) for shard in source.shards])
     place = table.schema.get_field_index("material_id")
     Path(uri).mkdir()
     copies = []
