@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)  ## the whole main job on the packaged sample, about 4 minutes on 2 cores
 	@$(PY) -m rhoray.local.demo
 
-test: $(STAMP)  ## all tests, about 12 minutes on 2 cores
+test: $(STAMP)  ## all tests, about 15 minutes on 2 cores
 	@$(PY) -m pytest -n 2
 
 lint: $(STAMP)  ## ruff, mypy, import contracts, spelling

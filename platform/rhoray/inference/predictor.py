@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import ThreadpoolController
 
 from rhoray.core.targets import get_target, with_derived
 from rhoray.density.charge_density import ChargeDensity
@@ -40,6 +41,12 @@ def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
         InputRefused: one of its children says why.
     """
     return to_compact(read_density(content, limit=limit))
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the BLAS libraries of this process, by which their threads are counted."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 class Predictor:
@@ -95,12 +102,13 @@ class Predictor:
     def predict(self, densities: Sequence[ChargeDensity], latents: Latents | None) -> list[Prediction]:
         """Return one prediction per density whose latents are already there, or needed by no block.
 
-        Each crystal goes through alone: sums over a batch round otherwise than sums over one, and a crystal's numbers
-        must not depend on its company.
+        Each crystal goes through alone and on one thread: sums over a batch, or split between threads, round otherwise,
+        and a crystal's numbers must depend neither on its company nor on the machine's cores.
         """
         if latents is None:
             latents = np.zeros((len(densities), *LATENT_SHAPE), np.float32)
-        return [self._predict(density, latent) for density, latent in zip(densities, latents, strict=True)]
+        with _blas().limit(limits=1):
+            return [self._predict(density, latent) for density, latent in zip(densities, latents, strict=True)]
 
     def _predict(self, density: ChargeDensity, latent: Latent) -> Prediction:
         columns = self._features(density, latent)
