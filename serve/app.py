@@ -25,7 +25,7 @@ from serve.scaling import COMMON, scaling
 from serve.settings import ServeSettings
 
 # Requests of one ingress replica, which only passes them on.
-TARGET_REQUESTS = 16
+TARGET_REQUESTS = 24
 WARM_UP_SECONDS = 20.0
 
 
