@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from threadpoolctl import ThreadpoolController
 
+from rhoray.core.blas import one_blas_thread
 from rhoray.core.targets import get_target, with_derived
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import mass_density, volume_per_atom
@@ -41,12 +41,6 @@ def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
         InputRefused: one of its children says why.
     """
     return to_compact(read_density(content, limit=limit))
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    """Return the BLAS libraries of this process, by which their threads are counted."""
-    return ThreadpoolController().select(user_api="blas")
 
 
 class Predictor:
@@ -107,7 +101,7 @@ class Predictor:
         """
         if latents is None:
             latents = np.zeros((len(densities), *LATENT_SHAPE), np.float32)
-        with _blas().limit(limits=1):
+        with one_blas_thread():
             return [self._predict(density, latent) for density, latent in zip(densities, latents, strict=True)]
 
     def _predict(self, density: ChargeDensity, latent: Latent) -> Prediction:
