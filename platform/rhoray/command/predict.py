@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from rhoray.client import TOKEN_VARIABLE, Client, Prediction, Refused
 from rhoray.command.terminal import bold, paint
+from rhoray.inference.prediction import columns_of, table_columns
 from rhoray.sources.items import material_ids
 
 Answer = Prediction | Refused
@@ -53,10 +54,9 @@ def _ask(args: argparse.Namespace, stack: ExitStack) -> tuple[list[str], Answers
 
 def _write_table(answers: Answers, paths: Sequence[Path], out: Path, targets: Sequence[str]) -> Iterator[int]:
     """Write a row for each answer as it comes; yield how many files were refused so far."""
-    names = [name for t in targets for name in (t, f"{t}_lower", f"{t}_upper")]
     ids, failed = material_ids([str(path) for path in paths]), 0
     with out.open("w", newline="") as file:
-        table = csv.DictWriter(file, ["material_id", *names, "in_domain", "reason", "density_kind", "source"])
+        table = csv.DictWriter(file, table_columns(targets))
         table.writeheader()
         for material_id, (path, answer) in zip(ids, answers, strict=True):
             failed += isinstance(answer, Refused)
@@ -79,10 +79,8 @@ def _row(material_id: str, path: Path, answer: Answer) -> dict[str, Any]:
     row: dict[str, Any] = {"material_id": material_id, "source": str(path)}
     if isinstance(answer, Refused):
         return row | {"in_domain": False, "reason": str(answer)}
-    for p in answer.properties:
-        row |= {p.target: p.value, f"{p.target}_lower": p.lower, f"{p.target}_upper": p.upper}
-    reason = "; ".join(answer.reasons)
-    return row | {"in_domain": answer.in_domain, "reason": reason, "density_kind": answer.density_kind}
+    found = columns_of(answer.properties, answer.reasons, in_domain=answer.in_domain)
+    return row | found | {"density_kind": answer.density_kind}
 
 
 def _document(path: Path, answer: Answer) -> dict[str, Any]:

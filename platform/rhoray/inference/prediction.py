@@ -1,6 +1,8 @@
 """What a prediction says: values with intervals and units, whether the model knows such crystals, and why not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,17 @@ class Prediction:
     properties: tuple[PropertyPrediction, ...]
     in_domain: bool
     reasons: tuple[str, ...]
+
+
+def table_columns(targets: Sequence[str]) -> list[str]:
+    """Return the columns of a table of predictions."""
+    names = [f"{target}{suffix}" for target in targets for suffix in ("", "_lower", "_upper")]
+    return ["material_id", *names, "in_domain", "reason", "density_kind", "source"]
+
+
+def columns_of(properties: Sequence[PropertyPrediction], reasons: Sequence[str], *, in_domain: bool) -> dict[str, Any]:
+    """Return what a prediction puts into such a table."""
+    out: dict[str, Any] = {"in_domain": in_domain, "reason": "; ".join(reasons)}
+    for p in properties:
+        out |= {p.target: p.value, f"{p.target}_lower": p.lower, f"{p.target}_upper": p.upper}
+    return out

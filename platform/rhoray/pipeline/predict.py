@@ -13,7 +13,7 @@ import torch
 
 from rhoray.core.errors import InputRefused, RhoRayError, StorageDown
 from rhoray.core.storage import normalise, write_bytes
-from rhoray.inference.prediction import Prediction
+from rhoray.inference.prediction import columns_of, table_columns
 from rhoray.inference.predictor import Predictor
 from rhoray.pipeline.cluster import for_small_results
 from rhoray.pipeline.progress import progress_bar
@@ -54,9 +54,7 @@ def predict_table(bundle: Bundle, source: str, *, only: set[str] | None = None) 
             for found in json.loads(row["rows"]):
                 rows[found["source"]] = found
                 bar.update()
-    names = [f"{t}{suffix}" for t in bundle.targets for suffix in ("", "_lower", "_upper")]
-    columns = ["material_id", *names, "in_domain", "reason", "density_kind", "source"]
-    return pd.DataFrame([rows[item.uri] for item in items]).reindex(columns=columns)
+    return pd.DataFrame([rows[item.uri] for item in items]).reindex(columns=table_columns(bundle.targets))
 
 
 def _predict_task(row: dict[str, str], bundle: str, refused: dict[str, str]) -> dict[str, str]:
@@ -78,17 +76,8 @@ def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str,
         (prediction,) = _predictor(bundle)([density])
     except InputRefused as error:
         return {**out, "in_domain": False, "reason": str(error)}
-    return {**out, "density_kind": density.kind, **_columns(prediction)}
-
-
-def _columns(prediction: Prediction) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        "in_domain": prediction.in_domain,
-        "reason": "; ".join(prediction.reasons),
-    }
-    for p in prediction.properties:
-        out |= {p.target: p.value, f"{p.target}_lower": p.lower, f"{p.target}_upper": p.upper}
-    return out
+    found = columns_of(prediction.properties, prediction.reasons, in_domain=prediction.in_domain)
+    return {**out, "density_kind": density.kind, **found}
 
 
 def predict(bundle_uri: str, source: str, out: str) -> dict[str, Any]:
