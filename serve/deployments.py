@@ -154,10 +154,6 @@ class Encoder:
         )
         return Decoded(result_or_raise(values).astype(np.float32), seconds)
 
-    async def identity(self) -> ModelId:
-        """Return which bundle is loaded."""
-        return self._worker.model
-
     async def check_health(self) -> None:
         """Serve's hook, called every few seconds."""
         await self._worker.proof.check()
@@ -206,10 +202,6 @@ class Regressor:
         predictions, seconds = await self._worker.run(lambda: each_or_refusal(work, pairs))
         self._worker.metrics.called(len(pairs), seconds)
         return [(prediction, seconds) for prediction in predictions]
-
-    async def identity(self) -> ModelId:
-        """Return which bundle is loaded."""
-        return self._worker.model
 
     async def card(self) -> dict[str, Any]:
         """Return the bundle's model card."""
