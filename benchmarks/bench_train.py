@@ -1,8 +1,9 @@
 """What Ray costs training: volumes a second of the bare loop, of one Ray Train worker and of two, from the same shards.
 
-All three run one recipe on crystals of the packaged sample, read from shards on disk in the same order. The
-bare loop reads them itself; the others get them through Ray Data. Each starts in a process of its own; runs take
-turns. The first epoch, in which workers warm up, does not count, and neither does validation.
+All of them run one recipe on crystals of the packaged sample, read from shards on disk in the same order. The
+bare loop reads them itself, in a process with the memory settings that training workers get; the others get them
+through Ray Data. Each starts in a process of its own; runs take turns. The first epoch, in which workers warm up, does
+not count, and neither does validation.
 """
 
 import argparse
@@ -25,13 +26,15 @@ from rhoray.pipeline.cluster import connect
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import Manifest, read_manifest, write_manifest
 from rhoray.train import autoencoder, outcome
+from rhoray.train.allocator import ALLOCATOR
 from rhoray.train.feed import Feed
 from rhoray.train.loop import run_epochs, start_state
 from rhoray.train.recipes import RECIPES, Recipe, get_recipe
 
-RUNS = ("bare", "one", "two")
+RUNS = ("plain", "bare", "one", "two")
 WORKERS = {"one": 1, "two": 2}
 NAMES = {
+    "plain": "bare loop, {threads} threads, memory managed by default",
     "bare": "bare loop, {threads} threads",
     "one": "one Ray Train worker, {threads} threads",
     "two": "two Ray Train workers, {half} each",
@@ -71,7 +74,7 @@ def on_ray(data: str, out: str, recipe: Recipe, workers: int) -> list[dict[str, 
 
 def child(run: str, data: str, out: str, recipe: Recipe) -> None:
     """Do one run and leave its history in a file."""
-    history = bare(data, out, recipe) if run == "bare" else on_ray(data, out, recipe, WORKERS[run])
+    history = on_ray(data, out, recipe, WORKERS[run]) if run in WORKERS else bare(data, out, recipe)
     Path(f"{out}.json").write_text(json.dumps(history))
 
 
@@ -106,8 +109,9 @@ def measure(args: argparse.Namespace, run: str, data: str, out: str) -> dict[str
     started = time.perf_counter()
     command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
     subprocess.run(
-        [*command, "--child", run, data, out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        [*command, "--child", run, data, out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, **(ALLOCATOR if run == "bare" else {})},
+    )  # fmt: skip
     counted = json.loads(Path(f"{out}.json").read_text())[1:]
     seconds = [args.train / epoch["volumes_per_second"] for epoch in counted]
     found = {
@@ -132,8 +136,12 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
     def against(run: str, other: str) -> str:
         return spread([turn[run]["rate"] / turn[other]["rate"] for turn in rounds], 3)
 
-    ratios = {"bare": "", "one": f"{against('one', 'bare')} of the bare loop",
-              "two": f"{against('two', 'one')} of one worker"}  # fmt: skip
+    ratios = {
+        "plain": f"{against('plain', 'bare')} of the bare loop",
+        "bare": "",
+        "one": f"{against('one', 'bare')} of the bare loop",
+        "two": f"{against('two', 'one')} of one worker",
+    }
     rows = [
         f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {spread([t[run]['rate'] for t in rounds], 2)} | "
         f"{100 * statistics.median(t[run]['waiting'] for t in rounds):.1f} % | {rounds[-1][run]['loss']:.8f} | "
@@ -146,8 +154,10 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
         "Medians over the rounds, and the range; the last column is of ratios within a round."
     )
     foot = (
+        "The settings by which glibc keeps memory instead of giving it back after every step are what every training "
+        "worker gets (rhoray.train.allocator). "
         "The promise: one worker at least 0.95 of the bare loop, two at least 0.9 of one. On a CPU a frame is made "
-        "where the network runs, so that its time is work and not waiting. All three follow one curve: the last losses "
+        "where the network runs, so that its time is work and not waiting. All follow one curve: the last losses "
         "differ by rounding. Checkpoints and reports come between epochs, and are not in these rates."
     )
     columns = "| | volumes/s | time spent reading and making frames | last loss | |"

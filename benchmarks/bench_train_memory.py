@@ -1,7 +1,7 @@
-"""Does training take more memory where there are more shards? Four, sixteen and sixty-four times the same shard.
+"""Does training take more memory where there are more shards? Two, eight and thirty-two times the same shard.
 
 The shard is one of a grid store, whose rows are a hundred times larger than compact ones. Each run trains on as many
-crystals in all: sixteen epochs of four shards, four of sixteen, one of sixty-four. A small network, so that data weigh.
+crystals in all: sixteen epochs of two shards, four of eight, one of thirty-two. A small network, so that data weigh.
 """
 
 import io
@@ -27,7 +27,7 @@ from rhoray.store.shards import ROW_GROUP
 from rhoray.train.autoencoder import train_autoencoder
 from rhoray.train.recipes import get_recipe
 
-FACTORS = (4, 16, 64)
+FACTORS = (2, 8, 32)
 CRYSTALS = 12
 
 

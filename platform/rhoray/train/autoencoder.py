@@ -30,6 +30,7 @@ from rhoray.pipeline.batches import plan_dataset
 from rhoray.pipeline.cluster import cpus_per_worker, hush_workers
 from rhoray.pipeline.order import Plan, crystals_of, window_rows
 from rhoray.store.manifest import Manifest, read_manifest
+from rhoray.train.allocator import ALLOCATOR
 from rhoray.train.checkpoints import Checkpoints, check_room, checkpoints_of, forget_others
 from rhoray.train.feed import Feed
 from rhoray.train.journal import Journal, say
@@ -173,6 +174,7 @@ def _fit(task: Task, workers: int, *, gpu: bool) -> None:
             storage_path=path,
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
             failure_config=FailureConfig(max_failures=MOST_FAILURES),
+            worker_runtime_env={"env_vars": ALLOCATOR},
         ),
     )
     try:
