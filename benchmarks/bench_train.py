@@ -110,7 +110,8 @@ def measure(args: argparse.Namespace, run: str, data: str, out: str) -> dict[str
     command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
     subprocess.run(
         [*command, "--child", run, data, out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, **(ALLOCATOR if run == "bare" else {})},
+        # Ray would make its workers nicer than everybody else on the machine.
+        env={**os.environ, "RAY_worker_niceness": "0", **(ALLOCATOR if run == "bare" else {})},
     )  # fmt: skip
     counted = json.loads(Path(f"{out}.json").read_text())[1:]
     seconds = [args.train / epoch["volumes_per_second"] for epoch in counted]
