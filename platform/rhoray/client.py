@@ -150,13 +150,7 @@ class Client:
     def encode(self, file: Path | bytes, name: str = "") -> Float[np.ndarray, "16 16 16 16"]:
         """Return the latent of the density in a file, float32, 16 channels on 16^3 points.
 
-        Args:
-            file: a path, or what is in it.
-            name: what to call the bytes.
-
-        Raises:
-            Refused: the endpoint can't use it.
-            EndpointError: the endpoint does not answer, or does not know the token.
+        It takes and raises what `predict` does.
         """
         content = self._send("POST", "/v1/encode", files=_part(file, name)).content
         return np.load(io.BytesIO(content), allow_pickle=False)
@@ -164,13 +158,7 @@ class Client:
     def reconstruct(self, file: Path | bytes, name: str = "") -> tuple[bytes, float]:
         """Return a CHGCAR decoded from the density's latent, and the misplaced charge over the charge (0 is exact).
 
-        Args:
-            file: a path, or what is in it.
-            name: what to call the bytes.
-
-        Raises:
-            Refused: the endpoint can't use it.
-            EndpointError: the endpoint does not answer, or does not know the token.
+        It takes and raises what `predict` does.
         """
         response = self._send("POST", "/v1/reconstruct", files=_part(file, name))
         return response.content, float(response.headers["X-Density-Error"])

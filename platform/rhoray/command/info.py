@@ -108,7 +108,7 @@ def _facts(density: ChargeDensity) -> dict[str, Any]:
 def _checks(density: ChargeDensity) -> list[Check]:
     """Return the checks of a density that was read; reading itself has refused what is impossible."""
     odd, expected = electron_count_warning(density), electron_range(density)
-    negative = float(-density.values.sum(where=density.values < 0) / density.values.sum())
+    negative = float(abs(density.values.sum(where=density.values < 0)) / density.values.sum())
     spacing = np.linalg.norm(density.lattice, axis=1) / np.array(density.values.shape)
     prediction = Predictor.load("pretrained:")(to_compact(density))
     others = [reason for reason in prediction.reasons if reason != odd]
