@@ -121,6 +121,8 @@ def draw_slice(axes: Axes, density: ChargeDensity, *, axis: str = "c", at: float
             axes.annotate(symbol, on_plane[1:], color="k", ha="center", va="center", fontsize=8, zorder=4)
     corners = np.array([0 * u, u, u + v, v, 0 * u])
     axes.plot(corners @ right, corners @ up, color="0.4", lw=0.8)
+    axes.use_sticky_edges = False  # atoms at the corners want room
+    axes.margins(0.07)
     axes.set(aspect="equal", xlabel="Angstrom", title=f"slice at {height:.2f} {axis}")
     axes.figure.colorbar(image, ax=axes, label="e/A$^3$", shrink=0.8)
 
