@@ -87,10 +87,11 @@ class Desk:
 
     def tidy(self, said: str) -> list[str]:
         """Return the lines of an output as they stay on a terminal, without this machine's paths."""
-        lines = [line.rpartition("\r")[2] or line for line in said.replace(str(self.folder), "~/rhoray").splitlines()]
-        kept = [
-            line.replace(str(Path.home()), "~").rstrip() for line in lines if line.strip() and not NOISE.search(line)
-        ]
+        places = {self.folder: "~/rhoray", ROOT: "~/checkout", sys.prefix: "~/.venv", Path.home(): "~"}
+        for place, name in places.items():
+            said = said.replace(str(place), name)
+        lines = [line.rpartition("\r")[2] or line for line in said.splitlines()]
+        kept = [line.rstrip() for line in lines if line.strip() and not NOISE.search(line)]
         return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in kept]
 
 
