@@ -90,8 +90,7 @@ class Desk:
         places = {self.folder: "~/rhoray", ROOT: "~/checkout", sys.prefix: "~/.venv", Path.home(): "~"}
         for place, name in places.items():
             said = said.replace(str(place), name)
-        lines = [line.rpartition("\r")[2] or line for line in said.splitlines()]
-        kept = [line.rstrip() for line in lines if line.strip() and not NOISE.search(line)]
+        kept = [line.rstrip() for line in said.splitlines() if line.strip() and not NOISE.search(line)]
         return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in kept]
 
 
