@@ -19,13 +19,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import ray
 import requests
+from _clients import at_work
 from _results import write_result
 from ray import serve
 
@@ -144,12 +145,10 @@ def endpoint() -> Iterator[str]:
     ray.shutdown()
 
 
-@contextmanager
-def load(url: str, files: list[bytes], tally: Tally) -> Iterator[None]:
-    """Keep several clients at work."""
-    ended = threading.Event()
+def load(url: str, files: list[bytes], tally: Tally) -> AbstractContextManager[None]:
+    """Keep several clients at work inside a block."""
 
-    def work(number: int) -> None:
+    def work(number: int, ended: threading.Event) -> None:
         client = NotingClient(url, tally)
         turn = number
         while not ended.is_set():
@@ -163,15 +162,7 @@ def load(url: str, files: list[bytes], tally: Tally) -> Iterator[None]:
             tally.answers.append((time.monotonic(), time.monotonic() - start, found.version, numbers))
             turn += 1
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+    return at_work(CLIENTS, work)
 
 
 def pids(name: str) -> list[int]:

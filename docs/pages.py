@@ -41,6 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     titles = [path.read_text().partition("\n")[0].removeprefix("# ") for path in decisions]
     listed = [{title: f"decisions/{path.name}"} for title, path in zip(titles, decisions, strict=True)]
     sections["Decisions"][:] = ["decisions/README.md", *listed]
+    sections["Transcripts"][:] = [f"transcripts/{path.name}" for path in sorted(docs.glob("transcripts/*.md"))]
     return config
 
 

@@ -44,6 +44,18 @@ def positive(text: str) -> int:
     return number
 
 
+def add_uris(p: argparse.ArgumentParser, **about: str) -> None:
+    """Add a required flag for each URI that the job reads or writes: its name, and what lies there."""
+    for name, text in about.items():
+        p.add_argument(f"--{name}", required=True, metavar="URI", help=text)
+
+
+def add_selection(p: argparse.ArgumentParser) -> None:
+    """Add what all jobs that write a dataset of densities have."""
+    p.add_argument("--limit", type=positive, metavar="N", help="take only the first N")
+    p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
+
+
 def run(main: Main, args: argparse.Namespace, *, on_ray: bool = True) -> None:
     """Run a job to its end and exit with its status."""
     from rhoray.core.errors import RhoRayError

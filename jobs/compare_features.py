@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, positive, run
+from _job import add_uris, parser, positive, run
 
 
 def arguments() -> argparse.Namespace:
@@ -13,9 +13,8 @@ def arguments() -> argparse.Namespace:
         "python jobs/compare_features.py --latents data/latents/sample --target bulk_modulus shear_modulus "
         "--out data/reports/features",
     )
-    p.add_argument("--latents", required=True, metavar="URI", help="a dataset of latents (from encode), labelled")
+    add_uris(p, latents="a dataset of latents (from encode), labelled", out="folder of the report")
     p.add_argument("--target", required=True, nargs="+", metavar="NAME", help="label columns")
-    p.add_argument("--out", required=True, metavar="URI", help="folder of the report")
     p.add_argument("--folds", type=positive, default=5, metavar="N", help="folds (default 5)")
     p.add_argument("--repeats", type=positive, default=3, metavar="N", help="repeats with other folds (default 3)")
     return p.parse_args()

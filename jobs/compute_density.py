@@ -3,20 +3,18 @@
 import argparse
 from typing import Any
 
-from _job import parser, positive, run
+from _job import add_selection, add_uris, parser, positive, run
 
 
 def arguments() -> argparse.Namespace:
     """Read the flags."""
     p = parser(__doc__ or "", "python jobs/compute_density.py --structures my-cifs --out data/densities/mine")
-    p.add_argument(
-        "--structures",
-        required=True,
-        metavar="URI",
-        help="any prefix of CIF or POSCAR files, a Parquet table with a column poscar or cif, or whatever else ingest "
-        "takes: of densities only the crystal is used",
+    add_uris(
+        p,
+        structures="any prefix of CIF or POSCAR files, a Parquet table with a column poscar or cif, or whatever else "
+        "ingest takes: of densities only the crystal is used",
+        out="the dataset of densities to write",
     )
-    p.add_argument("--out", required=True, metavar="URI", help="the dataset of densities to write")
     p.add_argument(
         "--accuracy",
         choices=("reference", "standard"),
@@ -30,8 +28,7 @@ def arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="give up a crystal whose SCF takes more CPU seconds (default: %(default)s, one day); it is quarantined",
     )
-    p.add_argument("--limit", type=positive, metavar="N", help="take only the first N")
-    p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
+    add_selection(p)
     return p.parse_args()
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import add_uris, parser, run
 
 
 def arguments() -> argparse.Namespace:
@@ -12,9 +12,12 @@ def arguments() -> argparse.Namespace:
         __doc__ or "",
         "python jobs/encode.py --data data/densities/sample --model data/runs/ae --out data/latents/sample@ae",
     )
-    p.add_argument("--data", required=True, metavar="URI", help="a dataset of densities (from ingest)")
-    p.add_argument("--model", required=True, metavar="URI", help="the --out of train_ae, or a bundle")
-    p.add_argument("--out", required=True, metavar="URI", help="the dataset of latents to write")
+    add_uris(
+        p,
+        data="a dataset of densities (from ingest)",
+        model="the --out of train_ae, or a bundle",
+        out="the dataset of latents to write",
+    )
     return p.parse_args()
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import add_uris, parser, run
 
 
 def arguments() -> argparse.Namespace:
@@ -12,9 +12,12 @@ def arguments() -> argparse.Namespace:
         __doc__ or "",
         "python jobs/evaluate.py --bundle data/bundles/mine --data data/densities/sample --out data/reports/mine",
     )
-    p.add_argument("--bundle", required=True, metavar="URI", help="a bundle (from publish) or pretrained:")
-    p.add_argument("--data", required=True, metavar="URI", help="a labelled dataset of densities (from ingest)")
-    p.add_argument("--out", required=True, metavar="URI", help="folder of the report")
+    add_uris(
+        p,
+        bundle="a bundle (from publish) or pretrained:",
+        data="a labelled dataset of densities (from ingest)",
+        out="folder of the report",
+    )
     return p.parse_args()
 
 

@@ -3,21 +3,19 @@
 import argparse
 from typing import Any
 
-from _job import parser, positive, run
+from _job import add_selection, add_uris, parser, run
 
 
 def arguments() -> argparse.Namespace:
     """Read the flags."""
     p = parser(__doc__ or "", "python jobs/ingest.py --source sample: --out data/densities/sample")
-    p.add_argument(
-        "--source",
-        required=True,
-        metavar="URI",
-        help="sample: (packaged), mp:mp-149,mp-30 (Materials Project, by task id; mp:material:… by material id), a "
+    add_uris(
+        p,
+        source="sample: (packaged), mp:mp-149,mp-30 (Materials Project, by task id; mp:material:… by material id), a "
         "dataset, or any prefix of CHGCAR, CHG, cube, CIF or POSCAR files (.gz, .bz2, .xz too); a Parquet table with a "
         "column poscar or cif is one crystal a row",
+        out="the dataset to write",
     )
-    p.add_argument("--out", required=True, metavar="URI", help="the dataset to write")
     p.add_argument("--labels", metavar="URI", help="CSV or Parquet with material_id and one column per target")
     p.add_argument(
         "--store",
@@ -25,8 +23,7 @@ def arguments() -> argparse.Namespace:
         default="compact",
         help="compact: band-limited on the smallest grid (about 30 kB each); grid: finished 128^3 frames (4 MB)",
     )
-    p.add_argument("--limit", type=positive, metavar="N", help="take only the first N")
-    p.add_argument("--overwrite", action="store_true", help="replace what is at --out, once all has succeeded")
+    add_selection(p)
     return p.parse_args()
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import add_uris, parser, run
 
 
 def arguments() -> argparse.Namespace:
@@ -12,12 +12,10 @@ def arguments() -> argparse.Namespace:
         __doc__ or "",
         "python jobs/predict.py --bundle pretrained: --source chgcars/ --out predictions.csv",
     )
-    p.add_argument("--bundle", required=True, metavar="URI", help="a bundle (from publish) or pretrained:")
-    p.add_argument(
-        "--source",
-        required=True,
-        metavar="URI",
-        help="whatever ingest reads: files, a dataset, sample:",
+    add_uris(
+        p,
+        bundle="a bundle (from publish) or pretrained:",
+        source="whatever ingest reads: files, a dataset, sample:",
     )
     p.add_argument("--out", required=True, metavar="FILE", help=".csv or .parquet, a path or URI")
     args = p.parse_args()

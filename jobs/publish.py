@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, run
+from _job import add_uris, parser, run
 
 
 def arguments() -> argparse.Namespace:
@@ -12,19 +12,17 @@ def arguments() -> argparse.Namespace:
         __doc__ or "",
         "python jobs/publish.py --encoder data/runs/ae --regressors data/runs/trees --out data/bundles/mine",
     )
-    p.add_argument("--encoder", required=True, metavar="URI", help="the --out of train_ae, or a bundle")
+    add_uris(
+        p,
+        encoder="the --out of train_ae, or a bundle",
+        out="folder of all versions; its last part is the name",
+    )
     p.add_argument(
         "--regressors",
         required=True,
         nargs="+",
         metavar="URI",
         help="each the --out of tune_regressor, or a bundle; the first that offers a target wins",
-    )
-    p.add_argument(
-        "--out",
-        required=True,
-        metavar="URI",
-        help="folder of all versions; its last part is the name",
     )
     return p.parse_args()
 

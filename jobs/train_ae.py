@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, positive, run
+from _job import add_uris, parser, positive, run
 
 
 def arguments() -> argparse.Namespace:
@@ -12,8 +12,7 @@ def arguments() -> argparse.Namespace:
         __doc__ or "",
         "python jobs/train_ae.py --data data/densities/sample --out data/runs/ae --epochs 3",
     )
-    p.add_argument("--data", required=True, metavar="URI", help="a dataset of densities (from ingest)")
-    p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
+    add_uris(p, data="a dataset of densities (from ingest)", out="folder of the run")
     p.add_argument(
         "--recipe",
         choices=("zones", "patch", "paper"),

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from _job import parser, positive, run
+from _job import add_uris, parser, positive, run
 
 BLOCKS = ("latent", "magpie", "density", "cell", "elements", "bonds", "superposed")
 
@@ -15,12 +15,7 @@ def arguments() -> argparse.Namespace:
         "python jobs/tune_regressor.py --latents data/latents/sample@ae --target bulk_modulus shear_modulus "
         "--model lightgbm --out data/runs/trees",
     )
-    p.add_argument(
-        "--latents",
-        required=True,
-        metavar="URI",
-        help="a dataset of latents (from encode), labelled",
-    )
+    add_uris(p, latents="a dataset of latents (from encode), labelled", out="folder of the run")
     p.add_argument("--target", required=True, nargs="+", metavar="NAME", help="label columns to learn")
     p.add_argument(
         "--model",
@@ -35,7 +30,6 @@ def arguments() -> argparse.Namespace:
         help="blocks: latent,magpie,density (the default), cell, elements, bonds, superposed",
     )
     p.add_argument("--trials", type=positive, default=20, metavar="N", help="settings tried per target (default 20)")
-    p.add_argument("--out", required=True, metavar="URI", help="folder of the run")
     p.add_argument("--resume", action="store_true", help="go on with an interrupted search at --out")
     args = p.parse_args()
     unknown = set(args.features.split(",")) - set(BLOCKS)

@@ -1,12 +1,12 @@
 """What the endpoint answers, as pydantic models: the source of the OpenAPI page."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from rhoray.density.charge_density import ChargeDensity, DensityKind
-from rhoray.density.crystal import reduced_formula
-from rhoray.inference.prediction import Prediction
+from rhoray.inference import prediction
 from serve.messages import ModelId
 
 Seconds = dict[str, Annotated[float, Field(ge=0)]]
@@ -83,13 +83,7 @@ class Health(BaseModel):
 
 def material_of(density: ChargeDensity) -> Material:
     """Return what the answer says of a crystal."""
-    return Material(
-        formula=reduced_formula(density),
-        n_atoms=density.n_atoms,
-        volume=density.volume,
-        n_electrons=density.n_electrons,
-        density_kind=density.kind,
-    )
+    return Material(**asdict(prediction.material_of(density)))
 
 
 def model_of(model: ModelId) -> Model:
@@ -98,17 +92,17 @@ def model_of(model: ModelId) -> Model:
 
 
 def response_of(
-    material: Material, prediction: Prediction, model: ModelId, seconds: dict[str, float]
+    material: Material, found: prediction.Prediction, model: ModelId, seconds: dict[str, float]
 ) -> PredictResponse:
     """Return the answer for one crystal."""
     return PredictResponse(
         material=material,
         predictions=[
             PropertyValue(target=p.target, value=p.value, lower=p.lower, upper=p.upper, unit=p.unit)
-            for p in prediction.properties
+            for p in found.properties
         ],
-        in_domain=prediction.in_domain,
-        reasons=list(prediction.reasons),
+        in_domain=found.in_domain,
+        reasons=list(found.reasons),
         model=model_of(model),
         seconds={stage: round(value, 6) for stage, value in seconds.items()},
     )

@@ -22,7 +22,8 @@ import requests
 from jaxtyping import Float
 
 from rhoray.core.errors import RhoRayError
-from rhoray.inference.prediction import PropertyPrediction
+from rhoray.inference.prediction import Material, PropertyPrediction
+from rhoray.inference.prediction import Prediction as Predicted
 
 # Busy, overloaded, or a proxy in front that lost its server for a moment: the same request may succeed later.
 LATER = {429, 502, 503, 504}
@@ -56,31 +57,20 @@ class Refused(RhoRayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """The answer for one crystal.
+class Prediction(Predicted):
+    """The answer for one crystal: what the model says of it, and of what it says that.
 
     Attributes:
-        formula: reduced formula.
-        n_atoms: atoms in the cell.
-        volume: cell volume, cubic Angstrom.
-        n_electrons: valence electrons in the cell.
-        density_kind: `dft` or `promolecular`.
         properties: one entry per target of the model.
         in_domain: whether the model was trained on crystals like this one.
         reasons: why not.
+        material: formula, atoms, volume, electrons and kind of density, as they were read.
         model: name of the bundle.
         version: its version.
         seconds: wall time of each stage at the endpoint.
     """
 
-    formula: str
-    n_atoms: int
-    volume: float
-    n_electrons: float
-    density_kind: str
-    properties: tuple[PropertyPrediction, ...]
-    in_domain: bool
-    reasons: tuple[str, ...]
+    material: Material
     model: str
     version: str
     seconds: dict[str, float]
@@ -146,16 +136,30 @@ class Client:
         return _prediction(_json(self._send("POST", "/v1/predict", files=_part(file, name))))
 
     def predict_uri(self, uri: str) -> Prediction:
-        """Return the properties of the crystal in an object that the endpoint may read."""
+        """Return the properties of the crystal in an object that the endpoint may read.
+
+        Args:
+            uri: `s3://bucket/key`, below one of the prefixes that the endpoint was told.
+
+        Raises:
+            Refused: the endpoint can't use it, or may not read it.
+            EndpointError: the endpoint does not answer, or does not know the token.
+        """
         return _prediction(_json(self._send("POST", "/v1/predict", json={"uri": uri})))
 
     def encode(self, file: Path | bytes, name: str = "") -> Float[np.ndarray, "16 16 16 16"]:
-        """Return the latent of the density in a file, float32."""
+        """Return the latent of the density in a file, float32, 16 channels on 16^3 points.
+
+        It takes and raises what `predict` does.
+        """
         content = self._send("POST", "/v1/encode", files=_part(file, name)).content
         return np.load(io.BytesIO(content), allow_pickle=False)
 
     def reconstruct(self, file: Path | bytes, name: str = "") -> tuple[bytes, float]:
-        """Return a CHGCAR decoded from the density's latent, and the misplaced charge over the charge."""
+        """Return a CHGCAR decoded from the density's latent, and the misplaced charge over the charge (0 is exact).
+
+        It takes and raises what `predict` does.
+        """
         response = self._send("POST", "/v1/reconstruct", files=_part(file, name))
         return response.content, float(response.headers["X-Density-Error"])
 
@@ -267,7 +271,7 @@ def _json(response: requests.Response) -> dict[str, Any]:
 def _prediction(answer: dict[str, Any]) -> Prediction:
     try:
         return Prediction(
-            **answer["material"],
+            material=Material(**answer["material"]),
             properties=tuple(PropertyPrediction(**p) for p in answer["predictions"]),
             in_domain=answer["in_domain"],
             reasons=tuple(answer["reasons"]),

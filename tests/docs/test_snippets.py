@@ -20,7 +20,7 @@ from rhoray.density.vasp import write_chgcar
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
 from serve.settings import ServeSettings
-from tests.unit.command.conftest import ROCK_SALT
+from tests.unit.builders import ROCK_SALT
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("snippets", ROOT / "docs" / "snippets.py")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rhoray
-from tests.unit.command.conftest import ROCK_SALT
+from tests.unit.builders import ROCK_SALT
 
 
 @pytest.fixture(scope="module")

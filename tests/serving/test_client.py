@@ -60,10 +60,17 @@ def test_same_numbers_as_the_endpoint(url, files):
     assert [(p.target, p.value, p.lower, p.upper, p.unit) for p in found.properties] == [
         (p["target"], p["value"], p["lower"], p["upper"], p["unit"]) for p in raw["predictions"]
     ]
-    assert found.formula == raw["material"]["formula"]
+    assert found.material.formula == raw["material"]["formula"]
     assert found.value("bulk_modulus") == raw["predictions"][0]["value"]
     with pytest.raises(KeyError):
         found.value("band_gap")
+
+
+def test_a_file_that_lies_in_storage(local_model, files):
+    with serving(local_model, uri_prefixes=f"file://{files[0].parent}") as url, Client(url) as client:
+        assert client.predict_uri(files[0].as_uri()).properties == client.predict(files[0]).properties
+        with pytest.raises(Refused):
+            client.predict_uri("file:///etc/passwd")
 
 
 def test_latent_and_reconstruction(url, files):

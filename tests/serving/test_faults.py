@@ -4,9 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +12,7 @@ import httpx
 import pytest
 from ray import serve
 
+from benchmarks._clients import at_work
 from rhoray.client import Client
 from rhoray.local.processes import descendants, title
 from serve.app import Api
@@ -28,12 +27,10 @@ def replicas(name):
     return [pid for pid in descendants(os.getpid()) if f"ServeReplica:rhoray:{name}" in title(pid)]
 
 
-@contextmanager
 def clients(url, content, answers, lost):
-    """Three clients at work; gives nothing, and notes each answer with its time."""
-    ended = threading.Event()
+    """Three clients at work inside a block; each answer is noted with its time."""
 
-    def work():
+    def work(_, ended):
         client = Client(url)
         while not ended.is_set():
             try:
@@ -42,15 +39,7 @@ def clients(url, content, answers, lost):
             except Exception as error:  # noqa: BLE001 - whatever it is, an answer was lost
                 lost.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+    return at_work(3, work)
 
 
 def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):

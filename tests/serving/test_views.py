@@ -8,25 +8,7 @@ import pytest
 from rhoray.density.read import read_density
 from rhoray.density.vasp import write_chgcar
 from serve.views import VIEW_POINTS, view_shape
-from tests.unit.builders import skewed
-
-CIF = """data_NaCl
-_symmetry_space_group_name_H-M 'F m -3 m'
-_symmetry_Int_Tables_number 225
-_cell_length_a 5.64
-_cell_length_b 5.64
-_cell_length_c 5.64
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
-_atom_site_label
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Na 0 0 0
-Cl 0.5 0.5 0.5
-"""
+from tests.unit.builders import ROCK_SALT, skewed
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +72,7 @@ def test_known_compound_is_found_first(crystal, view):
 
 
 def test_a_structure_alone_is_shown_too(post):
-    answer = post("/v1/view", CIF.encode(), "NaCl.cif").raise_for_status().json()
+    answer = post("/v1/view", ROCK_SALT.encode(), "NaCl.cif").raise_for_status().json()
     assert answer["material"]["density_kind"] == "promolecular"
     assert answer["space_group_number"] == 225
     assert answer["in_domain"]

@@ -20,6 +20,32 @@ from rhoray.store.shards import read_shard, row_density
 SKEWED_LATTICE = np.array([[3.1, 0.2, 0.1], [0.4, 3.9, -0.3], [-0.2, 0.5, 4.6]])
 SKEWED_SITES = np.array([[0.02, 0.05, 0.11], [0.47, 0.56, 0.61], [0.21, 0.77, 0.34]])
 
+# A CIF.
+ROCK_SALT = """data_NaCl
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+_symmetry_Int_Tables_number 225
+loop_
+_symmetry_equiv_pos_as_xyz
+'x, y, z'
+'x, y+1/2, z+1/2'
+'x+1/2, y, z+1/2'
+'x+1/2, y+1/2, z'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na Na 0 0 0
+Cl Cl 0.5 0.5 0.5
+"""
+
 
 def gaussians(lattice, species, sites, electrons, widths, shape) -> ChargeDensity:
     """Return atoms of Gaussian density; `electrons` and `widths` (Angstrom) are per atom."""

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,16 +55,32 @@ class Finding:
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything; 1 where something is amiss."""
-    findings = [*_installation(), *_machine(), _gpu(), _ray(), _gpaw()]
-    findings += [_storage(uri, write=args.write) for uri in args.uri]
+    findings = []
+    for finding in _findings(args.uri, write=args.write):
+        findings.append(finding)
+        if not args.json:
+            _say(finding)
     if args.json:
         say(json.dumps({"version": rhoray.__version__, "findings": [asdict(f) for f in findings]}))
-    else:
-        for finding in findings:
-            say(f"{paint(f'{finding.status:<6}', COLOURS[finding.status])}{bold(finding.subject)}: {finding.found}")
-            if finding.remedy:
-                say(f"      -> {finding.remedy}")
     return int(any(finding.status == "amiss" for finding in findings))
+
+
+def _findings(uris: Sequence[str], *, write: bool) -> Iterator[Finding]:
+    """Yield each finding as soon as it is there: a storage may take long to answer."""
+    yield from _installation()
+    yield from _machine()
+    yield _gpu()
+    yield _ray()
+    yield _gpaw()
+    for uri in uris:
+        yield _storage(uri, write=write)
+
+
+def _say(finding: Finding) -> None:
+    say(f"{paint(f'{finding.status:<6}', COLOURS[finding.status])}{bold(finding.subject)}: {finding.found}")
+    if finding.remedy:
+        say(f"      -> {finding.remedy}")
+    sys.stdout.flush()
 
 
 def _installation() -> Iterator[Finding]:

@@ -11,14 +11,23 @@ from pymatgen.core import Lattice
 from rhoray.command.terminal import bold, paint, say
 from rhoray.core.errors import InputRefused
 from rhoray.density.charge_density import ChargeDensity
+from rhoray.density.chgcar_json import magnetisation_grids
 from rhoray.density.crystal import mass_density, reduced_formula, symmetry
 from rhoray.density.decompress import compression_of, decompress
 from rhoray.density.read import MOST_NEGATIVE, read_density
 from rhoray.density.sniff import sniff
 from rhoray.density.valence import electron_count_warning, electron_range
+from rhoray.density.vasp import read_chgcar_and_spin
 from rhoray.inference.predictor import Predictor
 from rhoray.store.codec import to_compact
 
+# By the number of grids that follow the density.
+SPINS = {
+    None: "not told by this format",
+    0: "no magnetisation in the file",
+    1: "spin-polarised; the magnetisation is left unread",
+    3: "non-collinear spins; the magnetisation is left unread",
+}
 KINDS = {"dft": "of a DFT code", "promolecular": "free atoms superposed (the file holds a crystal without a density)"}
 
 
@@ -52,17 +61,26 @@ def describe(content: bytes) -> dict[str, Any]:
         content: the file, plain or compressed.
 
     Returns:
-        format, compression, formula, atoms, lattice (Angstrom, degrees), volume (cubic Angstrom), mass_density (g/cm3),
-        space_group_number, grid, electrons, highest and lowest density (e/A3), kind, checks.
+        format, compression, magnetisation_grids (None where the format has no place for them), formula, atoms, lattice
+        (Angstrom, degrees), volume (cubic Angstrom), mass_density (g/cm3), space_group_number,
+        grid, electrons, highest and lowest density (e/A3), kind, checks.
     """
     facts: dict[str, Any] = {"bytes": len(content), "compression": compression_of(content)}
     try:
         plain = decompress(content)
         facts["format"] = sniff(plain)
         density = read_density(plain)
+        facts["magnetisation_grids"] = _magnetisation_grids(plain, facts["format"])
     except InputRefused as error:
         return {**facts, "checks": [asdict(Check(f"readable ({error.code})", False, str(error)))]}
     return {**facts, **_facts(density), "checks": [asdict(check) for check in _checks(density)]}
+
+
+def _magnetisation_grids(plain: bytes, form: str) -> int | None:
+    """Return how many grids of the magnetisation a file holds, None where its format has no place for them."""
+    if form == "chgcar":
+        return read_chgcar_and_spin(plain)[1]
+    return magnetisation_grids(plain) if form == "chgcar-json" else None
 
 
 def _facts(density: ChargeDensity) -> dict[str, Any]:
@@ -90,9 +108,9 @@ def _facts(density: ChargeDensity) -> dict[str, Any]:
 def _checks(density: ChargeDensity) -> list[Check]:
     """Return the checks of a density that was read; reading itself has refused what is impossible."""
     odd, expected = electron_count_warning(density), electron_range(density)
-    negative = float(-density.values.sum(where=density.values < 0) / density.values.sum())
+    negative = float(abs(density.values.sum(where=density.values < 0)) / density.values.sum())
     spacing = np.linalg.norm(density.lattice, axis=1) / np.array(density.values.shape)
-    (prediction,) = Predictor.load("pretrained:")([to_compact(density)])
+    prediction = Predictor.load("pretrained:")(to_compact(density))
     others = [reason for reason in prediction.reasons if reason != odd]
     return [
         Check("readable", True, f"grid of {' x '.join(map(str, density.values.shape))}, every {spacing.max():.3f} A"),
@@ -120,6 +138,7 @@ def _shown(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("format", f"{document['format']}{packed}, {document['bytes']:,} bytes"),
         ("density", KINDS[document["kind"]]),
+        ("spin", SPINS[document["magnetisation_grids"]]),
         (
             "crystal",
             f"{document['formula']}, {document['crystal_system']}, space group {document['space_group_number']}",

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from rhoray.client import Prediction, Refused
 from rhoray.core.errors import InputRefused
-from rhoray.density.crystal import reduced_formula
+from rhoray.inference.prediction import material_of
 from rhoray.inference.predictor import Predictor, read_input
 
 
@@ -42,16 +42,12 @@ class LocalModel:
         started = perf_counter()
         density = read_input(path.read_bytes())
         read = perf_counter()
-        (found,) = self._predictor([density])
+        found = self._predictor(density)
         return Prediction(
-            formula=reduced_formula(density),
-            n_atoms=density.n_atoms,
-            volume=density.volume,
-            n_electrons=density.n_electrons,
-            density_kind=density.kind,
             properties=found.properties,
             in_domain=found.in_domain,
             reasons=found.reasons,
+            material=material_of(density),
             model=self._predictor.name,
             version=self._predictor.version,
             seconds={"read": round(read - started, 4), "predict": round(perf_counter() - read, 4)},

@@ -13,15 +13,21 @@ from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import reduced_formula
 from rhoray.density.read import read_density
 from rhoray.evaluate.density_figures import (
+    atomic_radius,
+    atoms_of_cell,
     cell_edges,
     densest_height,
     density_figure,
+    element_colour,
     half_charge_level,
     surface_of,
 )
 
 DPI = 150
 HTML_POINTS = 40
+# Pixels of an atom with a radius of 1 Angstrom.
+MARKER = 9
+OUTLINE = {"color": "black", "width": 1}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,15 +54,20 @@ def write_page(density: ChargeDensity, level: float, out: Path) -> None:
     corners, index = np.unique(triangles.reshape(-1, 3).round(4), axis=0, return_inverse=True)
     x, y, z = corners.T
     i, j, k = index.reshape(-1, 3).T
-    places = (density.frac_coords % 1.0) @ density.lattice
+    symbols, places = atoms_of_cell(density)
     edges = np.concatenate([np.vstack([edge, [np.nan] * 3]) for edge in cell_edges(density.lattice)])
     surface = go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, opacity=0.6, color="steelblue", name=f"{level:.3g} e/A3")
-    atoms = go.Scatter3d(
-        **dict(zip("xyz", places.T, strict=True)), mode="markers+text", text=list(density.species), name="atoms",
-        marker={"size": 4, "color": "firebrick"},
-    )  # fmt: skip
+    atoms = [
+        go.Scatter3d(
+            **dict(zip("xyz", (places[[s == symbol for s in symbols]] @ density.lattice).T, strict=True)),
+            mode="markers",
+            name=symbol,
+            marker={"size": MARKER * atomic_radius(symbol), "color": element_colour(symbol), "line": OUTLINE},
+        )
+        for symbol in dict.fromkeys(symbols)
+    ]
     cell = go.Scatter3d(**dict(zip("xyz", edges.T, strict=True)), mode="lines", line={"color": "gray"}, name="cell")
-    figure = go.Figure([surface, atoms, cell])
+    figure = go.Figure([surface, *atoms, cell])
     hidden = {name: {"visible": False} for name in ("xaxis", "yaxis", "zaxis")}
     title = f"{reduced_formula(density)}, charge density {level:.3g} e/A³"
     figure.update_layout(title=title, scene={"aspectmode": "data", **hidden}, margin={"l": 0, "r": 0, "b": 0})

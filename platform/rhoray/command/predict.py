@@ -13,11 +13,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tqdm import tqdm
-
 from rhoray.client import TOKEN_VARIABLE, Client, Prediction, Refused
 from rhoray.command.terminal import bold, paint
-from rhoray.inference.prediction import columns_of, table_columns
+from rhoray.inference.prediction import UNKNOWN, columns_of, property_lines, table_columns
+from rhoray.pipeline.progress import progress_bar
 from rhoray.sources.items import material_ids
 
 Answer = Prediction | Refused
@@ -30,10 +29,11 @@ def run(args: argparse.Namespace) -> int:
     start, failed, out = perf_counter(), 0, args.out
     with ExitStack() as stack:
         targets, answers = _ask(args, stack)
-        shown = tqdm(answers, total=len(args.file), unit="file", disable=out is None)
-        table = out and _write_table(iter(shown), args.file, out, targets)
-        for failed in table or _print(iter(shown), as_json=args.json):
-            shown.set_postfix(failed=failed)
+        bar = stack.enter_context(progress_bar(len(args.file), "predict", "files", hidden=out is None))
+        table = out and _write_table(answers, args.file, out, targets)
+        for failed in table or _print(answers, as_json=args.json):
+            bar.set_postfix(failed=failed, refresh=False)
+            bar.update()
     if out is not None:
         seconds = round(perf_counter() - start, 2)
         summary = {"rows": len(args.file), "failed": failed, "seconds": seconds, "out": str(out)}
@@ -79,18 +79,16 @@ def _row(material_id: str, path: Path, answer: Answer) -> dict[str, Any]:
     row: dict[str, Any] = {"material_id": material_id, "source": str(path)}
     if isinstance(answer, Refused):
         return row | {"in_domain": False, "reason": str(answer)}
-    found = columns_of(answer.properties, answer.reasons, in_domain=answer.in_domain)
-    return row | found | {"density_kind": answer.density_kind}
+    return row | columns_of(answer, answer.material, answer.model, answer.version)
 
 
 def _document(path: Path, answer: Answer) -> dict[str, Any]:
     """Return what the endpoint answers, with the file's name."""
     if isinstance(answer, Refused):
         return {"file": str(path), "problem": {"code": answer.name, "detail": str(answer)}}
-    material = {name: getattr(answer, name) for name in ("formula", "n_atoms", "volume", "n_electrons", "density_kind")}
     return {
         "file": str(path),
-        "material": material,
+        "material": asdict(answer.material),
         "predictions": [asdict(p) for p in answer.properties],
         "in_domain": answer.in_domain,
         "reasons": list(answer.reasons),
@@ -102,14 +100,12 @@ def _document(path: Path, answer: Answer) -> dict[str, Any]:
 def _text(path: Path, answer: Answer) -> str:
     if isinstance(answer, Refused):
         return f"{path}: {paint(str(answer), 'red')}\n"
-    kind = "" if answer.density_kind == "dft" else ", free atoms superposed"
-    atoms = "1 atom" if answer.n_atoms == 1 else f"{answer.n_atoms} atoms"
-    facts = f"{atoms}, {answer.n_electrons:.2f} valence electrons{kind}"
-    lines = [
-        f"  {p.target.replace('_', ' '):<26}{p.value:>10.4g} {p.unit:<8} {p.lower:.4g} to {p.upper:.4g}\n"
-        for p in answer.properties
-    ]
+    material = answer.material
+    kind = "" if material.density_kind == "dft" else ", free atoms superposed"
+    atoms = "1 atom" if material.n_atoms == 1 else f"{material.n_atoms} atoms"
+    facts = f"{atoms}, {material.n_electrons:.2f} valence electrons{kind}"
+    table = "".join(f"  {line}\n" for line in property_lines(answer.properties))
     known = paint("known to the model", "green")
     if not answer.in_domain:
-        known = paint(f"outside of what the model knows: {'; '.join(answer.reasons)}", "yellow")
-    return f"{path}: {bold(answer.formula)}, {facts}\n{''.join(lines)}  {known}\n"
+        known = paint(f"{UNKNOWN}: {'; '.join(answer.reasons)}", "yellow")
+    return f"{path}: {bold(material.formula)}, {facts}\n{table}  {known} ({answer.model} {answer.version})\n"

@@ -64,6 +64,10 @@ TARGETS = {
 def get_target(name: str, unit: str = "") -> Target:
     """Return the known target of that name, or a learned one of the caller's own.
 
+    Args:
+        name: column in label tables.
+        unit: of a target of the caller's own; a known one has its own.
+
     Example:
         >>> get_target("bulk_modulus").unit
         'GPa'

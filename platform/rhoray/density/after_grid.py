@@ -29,8 +29,8 @@ _OTHER = -1
 ADVICE = "copy it again, or cut everything after the first grid, which alone is read"
 
 
-def check_rest(content: bytes, position: int, num_atoms: int, shape: tuple[int, ...]) -> None:
-    """Check what follows the first grid.
+def check_rest(content: bytes, position: int, num_atoms: int, shape: tuple[int, ...]) -> int:
+    """Check what follows the first grid, and count the grids in it: 1 where spins are collinear, 3 where they are not.
 
     Args:
         content: the plain bytes of the file.
@@ -42,17 +42,18 @@ def check_rest(content: bytes, position: int, num_atoms: int, shape: tuple[int, 
         Impossible: more values follow than the header announces.
         Unreadable: occupancies or a magnetisation begin and are not finished.
     """
-    for _ in range(_MOST_GRIDS):
+    for grids in range(_MOST_GRIDS):
         start = _skip_blanks(content, position)
         position = _skip_occupancies(content, start, num_atoms)
         if position in (_OTHER, len(content)):
-            return
+            return grids
         position = _skip_moments(content, position, num_atoms, shape, may_be_last=position > start)
         if position == _OTHER:
-            return
+            return grids
         position = _skip_numbers(content, position, int(np.prod(shape)), "magnetisation")
         if position == _OTHER:
-            return
+            return grids + 1
+    return _MOST_GRIDS
 
 
 def _skip_occupancies(content: bytes, position: int, num_atoms: int) -> int:

@@ -49,6 +49,16 @@ def read_chgcar_json(content: bytes) -> ChargeDensity:
     return ChargeDensity(values=values / volume, lattice=lattice, species=species, frac_coords=sites)
 
 
+def magnetisation_grids(content: bytes) -> int:
+    """Return how many grids of the magnetisation a CHGCAR document holds beside its density: 0, 1 or 3.
+
+    Args:
+        content: the plain bytes of a document that `read_chgcar_json` takes.
+    """
+    data = _chgcar_of(orjson.loads(content))["data"]
+    return 3 if "diff_x" in data else int("diff" in data)
+
+
 def _chgcar_of(document: object) -> dict[str, Any]:
     for candidate in (document, document.get("data") if isinstance(document, dict) else None):
         if isinstance(candidate, dict) and "poscar" in candidate:

@@ -29,7 +29,13 @@ Frame = Float32[np.ndarray, "128 128 128"]
 
 
 def to_frame(density: ChargeDensity, kind: FrameKind) -> Frame:
-    """Return the view of a density that a network sees, in electrons per cubic Angstrom."""
+    """Return the view of a density that a network sees, in electrons per cubic Angstrom, float32.
+
+    Args:
+        density: e/A3 on its own grid.
+        kind: `cell`: the cell on 128^3 points, whatever its shape; `box`: a Cartesian cube; `padded`: the grid as it
+            is, filled up with zeros, or zoomed where an axis has more than 128 points, as in arXiv:2605.07227.
+    """
     if kind == "cell":
         frame = fourier_resample(density.values, FRAME_SHAPE, taper=True)
     elif kind == "padded":

@@ -112,7 +112,12 @@ def _indices(shape: Shape) -> list[Float[np.ndarray, " n"]]:
 
 
 def structure_factor(sites: Float[np.ndarray, "atoms 3"], shape: Shape) -> Spectrum:
-    """Return the sum of exp(-i G r) over the sites, whose phases are products of one factor per axis."""
+    """Return the sum of exp(-i G r) over the sites, whose phases are products of one factor per axis.
+
+    Args:
+        sites: fractional coordinates.
+        shape: points along a, b, c of the grid whose waves are wanted; of the last axis the first half.
+    """
     a, b, c = (np.exp(-2j * np.pi * np.outer(x, i)) for x, i in zip(sites.T, _indices(shape), strict=True))
     total = np.zeros((shape[0], b.shape[1] * c.shape[1]), complex)
     for start in range(0, len(sites), ATOMS_AT_ONCE):
@@ -123,7 +128,13 @@ def structure_factor(sites: Float[np.ndarray, "atoms 3"], shape: Shape) -> Spect
 
 
 def smooth_form_factor(table: FreeAtoms, row: int, waves: Waves) -> Waves:
-    """Return an element's smooth form factor in electrons; nothing beyond the table's last wave number."""
+    """Return an element's smooth form factor in electrons; nothing beyond the table's last wave number.
+
+    Args:
+        table: of the free atoms.
+        row: the element's.
+        waves: |G|, 1/Angstrom.
+    """
     position = waves / table.step
     interval = position.astype(np.int64)
     inside = interval < table.pieces.shape[1]
@@ -135,7 +146,12 @@ def smooth_form_factor(table: FreeAtoms, row: int, waves: Waves) -> Waves:
 
 
 def neutral_scale(table: FreeAtoms, rows: np.ndarray) -> float:
-    """Return the factor of the smooth parts that makes a cell neutral, a little above 1."""
+    """Return the factor of the smooth parts that makes a cell neutral, a little above 1.
+
+    Args:
+        table: of the free atoms.
+        rows: each atom's, (atoms,).
+    """
     return float((table.total[rows].sum() - table.charge[rows].sum()) / table.smooth[rows].sum())
 
 

@@ -51,7 +51,14 @@ def spectrum_of(values: Grid) -> Spectrum:
 def resample_spectrum(
     spectrum: Spectrum, old: tuple[int, ...], shape: tuple[int, int, int], *, taper: bool = False
 ) -> Resampled:
-    """Return `fourier_resample` of a field on a grid of `old` points whose spectrum is there already."""
+    """Return `fourier_resample` of a field whose spectrum is there already.
+
+    Args:
+        spectrum: `spectrum_of` the field.
+        old: points along a, b, c of the grid that it stood on.
+        shape: points along a, b, c that are wanted.
+        taper: fade out the highest waves where the grid gets coarser.
+    """
     resized = spectrum
     for axis in (0, 1):
         resized = _resize_axis(resized, axis, shape[axis])

@@ -49,6 +49,22 @@ def read_chgcar(content: bytes) -> ChargeDensity:
         Impossible: grid and header disagree, or no crystal has such a density.
         TooLarge: more atoms than RhoRay takes.
     """
+    return read_chgcar_and_spin(content)[0]
+
+
+def read_chgcar_and_spin(content: bytes) -> tuple[ChargeDensity, int]:
+    """Return the total valence density of a CHGCAR or CHG, and how many grids of the magnetisation follow it.
+
+    Args:
+        content: the plain bytes of the file.
+
+    Raises:
+        InputRefused: as `read_chgcar`.
+
+    Returns:
+        The density, e/A3, and 0 (spins not told apart), 1 (collinear) or 3 (non-collinear); the magnetisation itself
+        is checked to be whole, and left unread.
+    """
     end = _HEADER_END.search(content, content.find(b"\n") + 1)
     if end is None:
         raise Unreadable(f"truncated CHGCAR: it ends before the blank line that follows the atoms; {COPY_AGAIN}")
@@ -58,13 +74,14 @@ def read_chgcar(content: bytes) -> ChargeDensity:
     shape, start = _grid_line(content, end.end())
     content = with_plain_exponents(content, start)
     flat, position = read_numbers(content, start, shape)
-    check_rest(content, position, len(structure), shape)
-    return ChargeDensity(
+    grids = check_rest(content, position, len(structure), shape)
+    density = ChargeDensity(
         values=np.ascontiguousarray(flat.reshape(shape, order="F")) / structure.volume,
         lattice=np.array(structure.lattice.matrix, dtype=float),
         species=tuple(site.specie.symbol for site in structure),
         frac_coords=np.array(structure.frac_coords, dtype=float),
     )
+    return density, grids
 
 
 def _grid_line(content: bytes, start: int) -> tuple[tuple[int, int, int], int]:

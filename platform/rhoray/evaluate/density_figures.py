@@ -1,4 +1,9 @@
-"""Pictures of one density: a slice of its cell and the surface of one value, in real space."""
+"""Pictures of one density: a slice of its cell and the surface of one value, in real space, with atoms and cell.
+
+Elements have Jmol's colours, which most programs of the field use (pymatgen's table of http://jmol.sourceforge.net/jscolors).
+"""
+
+import itertools
 
 import numpy as np
 from jaxtyping import Float
@@ -6,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LightSource, PowerNorm
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from pymatgen.core import Element
+from pymatgen.vis.structure_vtk import EL_COLORS
 
 from rhoray.density.charge_density import ChargeDensity, Grid
 from rhoray.density.isosurface import isosurface
@@ -17,6 +24,10 @@ SURFACE_POINTS = 32
 FEWEST_POINTS = 8
 # Atoms so near to a slice, in Angstrom, are drawn on it.
 NEAR = 0.3
+# In units of the lattice: an atom so near to a face is drawn on the opposite one, too.
+ON_FACE = 1e-3
+# Points^2 of an atom with a radius of 1 Angstrom.
+ATOM_AREA = 90.0
 # A peak at a nucleus would leave the bonds dark on a linear scale.
 GAMMA = 0.35
 Corners = Float[np.ndarray, "triangles 3 3"]
@@ -39,6 +50,30 @@ def densest_height(density: ChargeDensity, axis: str) -> float:
 def surface_of(density: ChargeDensity, level: float, points: int = SURFACE_POINTS) -> Corners:
     """Return the triangles of an isosurface in Angstrom, from the density on `points` along the longest axis."""
     return isosurface(_resampled(density, points), level) @ density.lattice
+
+
+def element_colour(symbol: str) -> str:
+    """Return Jmol's colour of an element, as #rrggbb."""
+    return "#{:02x}{:02x}{:02x}".format(*EL_COLORS["Jmol"][symbol])
+
+
+def atomic_radius(symbol: str) -> float:
+    """Return the radius by which an atom is drawn, Angstrom: Slater's (1964), 1.5 where there is none."""
+    return float(Element(symbol).atomic_radius or 1.5)
+
+
+def atoms_of_cell(density: ChargeDensity) -> tuple[list[str], Float[np.ndarray, "shown 3"]]:
+    """Return elements and fractional coordinates, 0 to 1, of all atoms in the cell and on its faces, edges, corners."""
+    shown = [
+        (symbol, place)
+        for symbol, at in zip(density.species, density.frac_coords % 1.0, strict=True)
+        for place in itertools.product(*(_with_image(float(x)) for x in at))
+    ]
+    return [symbol for symbol, _ in shown], np.array([place for _, place in shown])
+
+
+def _with_image(x: float) -> tuple[float, ...]:
+    return (0.0, 1.0) if min(x, 1 - x) < ON_FACE else (x,)
 
 
 def density_figure(
@@ -75,21 +110,36 @@ def draw_slice(axes: Axes, density: ChargeDensity, *, axis: str = "c", at: float
     image = axes.pcolormesh(x, y, plane.clip(min=0), shading="gouraud", norm=scale, rasterized=True)
     normal = np.cross(u, v)
     spacing = abs(density.lattice[along] @ normal) / float(np.linalg.norm(normal))
-    for symbol, place in zip(density.species, density.frac_coords % 1.0, strict=True):
-        if abs((place[along] - height + 0.5) % 1.0 - 0.5) * spacing < NEAR:
-            where = place[first] * u + place[second] * v
-            axes.text(where @ right, where @ up, symbol, color="w", ha="center", va="center", fontsize=9)
+    drawn = set()
+    for symbol, place in zip(*atoms_of_cell(density), strict=True):
+        where = place[first] * u + place[second] * v
+        on_plane = (symbol, round(float(where @ right), 3), round(float(where @ up), 3))
+        if abs((place[along] - height + 0.5) % 1.0 - 0.5) * spacing < NEAR and on_plane not in drawn:
+            drawn.add(on_plane)
+            area, colour = 2 * ATOM_AREA * atomic_radius(symbol), element_colour(symbol)
+            axes.scatter(*on_plane[1:], s=area, c=colour, edgecolors="k", linewidths=0.8, zorder=3)
+            axes.annotate(symbol, on_plane[1:], color="k", ha="center", va="center", fontsize=8, zorder=4)
+    corners = np.array([0 * u, u, u + v, v, 0 * u])
+    axes.plot(corners @ right, corners @ up, color="0.4", lw=0.8)
+    axes.use_sticky_edges = False  # atoms at the corners want room
+    axes.margins(0.07)
     axes.set(aspect="equal", xlabel="Angstrom", title=f"slice at {height:.2f} {axis}")
     axes.figure.colorbar(image, ax=axes, label="e/A$^3$", shrink=0.8)
 
 
 def draw_surface(figure: Figure, density: ChargeDensity, level: float | None = None) -> None:
-    """Add the isosurface and the cell's edges to the right half of a figure."""
+    """Add the isosurface, the atoms and the cell's edges to the right half of a figure."""
     value = half_charge_level(density.values) if level is None else level
     triangles = surface_of(density, value)
     axes = figure.add_subplot(1, 2, 2, projection="3d", proj_type="ortho")
-    faces = Poly3DCollection(triangles, facecolors="tab:blue", shade=True, lightsource=LightSource(315, 45))
+    faces = Poly3DCollection(triangles, facecolors="tab:blue", alpha=0.35, shade=True, lightsource=LightSource(315, 45))
     axes.add_collection3d(faces)
+    symbols, places = atoms_of_cell(density)
+    for symbol in dict.fromkeys(symbols):
+        sites = places[[s == symbol for s in symbols]] @ density.lattice
+        area, colour = ATOM_AREA * atomic_radius(symbol), element_colour(symbol)
+        axes.scatter(*sites.T, s=area, c=colour, edgecolors="k", linewidths=0.5, depthshade=False, label=symbol)
+    axes.legend(loc="upper right", fontsize=8, frameon=False)
     for edge in cell_edges(density.lattice):
         axes.plot(*edge.T, color="0.4", lw=0.8)
     corners = np.concatenate(cell_edges(density.lattice))

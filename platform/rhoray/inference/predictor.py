@@ -2,21 +2,26 @@
 
 Example:
     predictor = Predictor.load("pretrained:")
-    density = read_input(Path("CHGCAR").read_bytes())
-    print(predictor([density])[0])
+    prediction = predictor("CHGCAR")
+    print(prediction)
 """
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, overload
 
 import numpy as np
 from jaxtyping import Float
+from pymatgen.core import Structure
 
 from rhoray.core.blas import one_blas_thread
+from rhoray.core.storage import normalise, read_bytes
 from rhoray.core.targets import get_target, with_derived
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.crystal import mass_density, volume_per_atom
 from rhoray.density.decompress import DEFAULT_LIMIT
+from rhoray.density.promolecule import promolecular_density
 from rhoray.density.read import read_density
 from rhoray.density.valence import electron_count_warning
 from rhoray.features.block import Latent, feature_labels, feature_matrix
@@ -28,6 +33,8 @@ from rhoray.store.codec import to_compact
 
 Latents = Float[np.ndarray, "n 16 16 16 16"]
 LATENT_SHAPE = (16, 16, 16, 16)
+# What one prediction is made of: a file by path or URI, what is in it, a crystal, or a density.
+Given: TypeAlias = str | Path | bytes | Structure | ChargeDensity
 
 
 def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
@@ -41,6 +48,25 @@ def read_input(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity:
         InputRefused: one of its children says why.
     """
     return to_compact(read_density(content, limit=limit))
+
+
+def density_of(given: Given) -> ChargeDensity:
+    """Return the density of whatever a caller has, in the form in which training data are stored.
+
+    Args:
+        given: path or URI of a file, the file's content, a crystal, of which free atoms are superposed, or a density,
+            which is taken as it is.
+
+    Raises:
+        InputRefused: one of its children says why.
+        OSError: there is no such file, or it can't be read.
+        RhoRayError: a URI of another scheme than file and s3.
+    """
+    if isinstance(given, ChargeDensity):
+        return given
+    if isinstance(given, Structure):
+        return to_compact(promolecular_density(given))
+    return read_input(given if isinstance(given, bytes) else read_bytes(normalise(str(given))))
 
 
 class Predictor:
@@ -89,12 +115,34 @@ class Predictor:
         """Whether some block looks at latents; if not, nothing has to be encoded for a prediction."""
         return any(block.needs_latent for block in get_blocks(self._block_names))
 
-    def __call__(self, densities: Sequence[ChargeDensity]) -> list[Prediction]:
-        """Return one prediction per density; they are encoded only where some block looks at latents."""
+    @overload
+    def __call__(self, given: Given) -> Prediction: ...
+
+    @overload
+    def __call__(self, given: Sequence[Given]) -> list[Prediction]: ...
+
+    def __call__(self, given: Given | Sequence[Given]) -> Prediction | list[Prediction]:
+        """Return one prediction, or a list of as many as were given.
+
+        Args:
+            given: path or URI of a file (CHGCAR, CHG, cube, CIF, POSCAR, compressed or not), its content, a pymatgen
+                Structure or a ChargeDensity (electrons per cubic Angstrom), or a sequence of such.
+
+        Raises:
+            InputRefused: of the first that can't be used; one of its children says why.
+            OSError: there is no such file, or it can't be read.
+        """
+        if isinstance(given, Given):
+            return self([given])[0]
+        densities = [density_of(one) for one in given]
         return self.predict(densities, self.encode(densities) if self.needs_latent else None)
 
     def predict(self, densities: Sequence[ChargeDensity], latents: Latents | None) -> list[Prediction]:
         """Return one prediction per density whose latents are already there, or needed by no block.
+
+        Args:
+            densities: electrons per cubic Angstrom, as `density_of` gives them.
+            latents: of `encode`, one a density; None where `needs_latent` is false.
 
         Each crystal goes through alone and on one thread: sums over a batch, or split between threads, round otherwise,
         and a crystal's numbers must depend neither on its company nor on the machine's cores.

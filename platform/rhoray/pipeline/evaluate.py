@@ -35,7 +35,7 @@ def evaluate_bundle(bundle_uri: str, data: str, out: str) -> dict[str, Any]:
     references = unseen[["material_id", "formula", "crystal_system", *manifest.labels]].rename(
         columns={name: f"{name}_reference" for name in manifest.labels}
     )
-    table = references.merge(found, on="material_id", how="left", validate="one_to_one")
+    table = references.merge(found.drop(columns="formula"), on="material_id", how="left", validate="one_to_one")
     title = f"{bundle.card['name']} {bundle.card['version']} on {len(unseen)} unseen crystals"
     report = build_report(table, bundle.targets, title)
     if not report.metrics:

@@ -13,7 +13,7 @@ import torch
 
 from rhoray.core.errors import InputRefused, RhoRayError, StorageDown
 from rhoray.core.storage import normalise, write_bytes
-from rhoray.inference.prediction import columns_of, table_columns
+from rhoray.inference.prediction import columns_of, material_of, table_columns
 from rhoray.inference.predictor import Predictor
 from rhoray.pipeline.cluster import for_small_results
 from rhoray.pipeline.progress import progress_bar
@@ -35,7 +35,8 @@ def _predictor(uri: str) -> Predictor:
 def predict_table(bundle: Bundle, source: str, *, only: set[str] | None = None) -> pd.DataFrame:
     """Return one row per input of a source, or of the material_ids in `only`.
 
-    Columns: material_id, source, <target>, <target>_lower, <target>_upper, in_domain, reason, density_kind.
+    Columns: material_id, formula, <target>, <target>_lower, <target>_upper, in_domain, reason, density_kind, source,
+    model, model_version; numbers with all their digits.
     What can't be read has a reason and no numbers.
     """
     items = tuple(item for item in list_source(source).items if only is None or item.material_id in only)
@@ -67,17 +68,17 @@ def _predict_task(row: dict[str, str], bundle: str, refused: dict[str, str]) -> 
 
 def _predict_item(item: Item, bundle: str, refused: dict[str, str]) -> dict[str, Any]:
     out: dict[str, Any] = {"material_id": item.material_id, "source": item.uri}
+    predictor = _predictor(bundle)
     try:
         if item.uri in refused:
             raise InputRefused(refused[item.uri])
         raw = fetch_item(item)
         density = parse_item(raw, name=item.name)
         density = density if is_compact(raw) else to_compact(density)
-        (prediction,) = _predictor(bundle)([density])
+        prediction = predictor(density)
     except InputRefused as error:
         return {**out, "in_domain": False, "reason": str(error)}
-    found = columns_of(prediction.properties, prediction.reasons, in_domain=prediction.in_domain)
-    return {**out, "density_kind": density.kind, **found}
+    return out | columns_of(prediction, material_of(density), predictor.name, predictor.version)
 
 
 def predict(bundle_uri: str, source: str, out: str) -> dict[str, Any]:

@@ -108,13 +108,24 @@ def manifest_schema(labels: list[str]) -> pa.Schema:
 
 
 def manifest_table(rows: pd.DataFrame, labels: list[str]) -> pa.Table:
-    """Return rows of a manifest as they are written."""
+    """Return rows of a manifest as they are written.
+
+    Args:
+        rows: one a material, with the columns of docs/reference/datasets.md.
+        labels: names of the label columns.
+    """
     table = pa.Table.from_pandas(rows, schema=manifest_schema(labels), preserve_index=False)
     return table.replace_schema_metadata(None)
 
 
 def write_tables(uri: str, tables: Iterable[pa.Table], labels: list[str], card: dict[str, Any]) -> int:
     """Commit a dataset whose manifest comes in parts, none of which is kept; return the bytes written.
+
+    Args:
+        uri: folder of the dataset, whose shards are there.
+        tables: of `manifest_table`.
+        labels: names of the label columns.
+        card: how the dataset was made, kept in the manifest's metadata.
 
     Raises:
         DatasetError: a material is written twice.
@@ -152,6 +163,9 @@ def splits_by(rows: pd.DataFrame, group: Group) -> pd.Series:
         rows: of a manifest.
         group: `formula`: the manifest's own column (polymorphs together, unless a label table says otherwise);
             `prototype` or `chemical_system`: harder, a whole structure type or system is held out.
+
+    Raises:
+        DatasetError: an older version wrote rows without such a column.
     """
     if group == "formula":
         return rows.split

@@ -27,7 +27,15 @@ def density_row(
     values: bytes,
     grid: tuple[int, int, int],
 ) -> Row:
-    """Return the shard row of a density whose values are already encoded on `grid`."""
+    """Return the shard row of a density whose values are already encoded.
+
+    Args:
+        material_id: key of its manifest row.
+        formula: reduced formula.
+        density: crystal, kind and electron count are taken from it.
+        values: what `store.codec` made of its values.
+        grid: points along a, b, c on which they were encoded.
+    """
     return {
         "material_id": material_id,
         "formula": formula,
@@ -56,7 +64,14 @@ def row_density(row: Row) -> ChargeDensity:
 
 
 def write_shard(uri: str, rows: list[Row], schema: pa.Schema, card: dict[str, Any]) -> int:
-    """Write rows as one shard with `card` in its metadata; return its bytes."""
+    """Write rows as one shard; return its bytes.
+
+    Args:
+        uri: of the file.
+        rows: of `density_row`, or of latents.
+        schema: of the rows.
+        card: how it was made, kept in the file's metadata.
+    """
     table = pa.Table.from_pylist(rows, schema=with_metadata(schema, card))
     buffer = io.BytesIO()
     # float16 noise does not compress; zstd level 1 takes the little there is at memory speed.
@@ -74,14 +89,30 @@ def write_shard(uri: str, rows: list[Row], schema: pa.Schema, card: dict[str, An
 
 
 def read_shard(uri: str, columns: list[str] | None = None) -> Iterator[Row]:
-    """Yield the rows of one shard, one row group in memory at a time."""
+    """Yield the rows of one shard, one row group in memory at a time.
+
+    Args:
+        uri: of the file.
+        columns: only these; all when None.
+
+    Raises:
+        FileNotFoundError: the shard is not there.
+    """
     file = pq.ParquetFile(io.BytesIO(read_bytes(uri)))
     for batch in file.iter_batches(batch_size=ROW_GROUP, columns=columns):
         yield from batch.to_pylist()
 
 
 def read_row_groups(uri: str, wanted: Container[str]) -> Iterator[pa.Table]:
-    """Yield the wanted rows of one shard as tables, a row group in memory at a time."""
+    """Yield the wanted rows of one shard as tables, a row group in memory at a time.
+
+    Args:
+        uri: of the file.
+        wanted: material_ids.
+
+    Raises:
+        FileNotFoundError: the shard is not there.
+    """
     file = pq.ParquetFile(io.BytesIO(read_bytes(uri)))
     for group in range(file.num_row_groups):
         table = file.read_row_group(group).replace_schema_metadata(None)

@@ -179,6 +179,8 @@ def _fit(task: Task, workers: int, *, gpu: bool) -> None:
     )
     try:
         failure = trainer.fit().return_value
+    except SystemExit as end:  # so Ray Train ends the process upon Ctrl-C, without a word
+        raise KeyboardInterrupt from end
     except ray.train.TrainingFailedError as error:
         raise RunError(_reason(error)) from error
     if failure:

@@ -5,31 +5,7 @@ import gzip
 import pytest
 
 from rhoray.density.vasp import write_chgcar
-
-ROCK_SALT = """data_NaCl
-_cell_length_a 5.64
-_cell_length_b 5.64
-_cell_length_c 5.64
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-_symmetry_Int_Tables_number 225
-loop_
-_symmetry_equiv_pos_as_xyz
-'x, y, z'
-'x, y+1/2, z+1/2'
-'x+1/2, y, z+1/2'
-'x+1/2, y+1/2, z'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Na Na 0 0 0
-Cl Cl 0.5 0.5 0.5
-"""
+from tests.unit.builders import ROCK_SALT
 
 
 @pytest.fixture(scope="session")

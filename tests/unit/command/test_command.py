@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rhoray.command import terminal
+from rhoray.command import doctor, terminal
 from rhoray.command.flags import build_parser
 from rhoray.command.job_scripts import job_names
 from rhoray.command.main import main
 from rhoray.inference.predictor import Predictor, read_input
+from tests.unit.builders import chgcar_document, chgcar_text, salt
 
 COMMANDS = ("predict", "info", "plot", "jobs", "serve", "doctor")
 LONGEST_HELP_S = 0.5
@@ -36,8 +37,9 @@ def shell(root, *words, **environment):
 def test_a_cif_in_one_line(folder, capsys):
     text = ask(capsys, "predict", folder / "crystal.cif")
     assert "NaCl, 8 atoms" in text
-    assert "bulk modulus" in text
-    assert "GPa" in text
+    assert "bulk modulus, GPa" in text
+    assert "Young's modulus, GPa" in text
+    assert f"known to the model (pretrained {Predictor.load('pretrained:').version})" in text
 
 
 def test_json_has_the_numbers_of_the_predictor(folder, capsys):
@@ -54,6 +56,10 @@ def test_a_table_with_what_was_refused(folder, tmp_path, capsys):
     assert (summary["rows"], summary["failed"]) == (3, 2)
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert [row["material_id"] for row in rows] == ["crystal", "half", "photo"]
+    assert [row["formula"] for row in rows] == ["NaCl", "", ""]
+    assert (rows[0]["model"], rows[0]["model_version"]) == ("pretrained", Predictor.load("pretrained:").version)
+    prediction = Predictor.load("pretrained:")(folder / "crystal.cif")
+    assert float(rows[0]["bulk_modulus"]) == prediction.properties[0].value  # not a digit is lost
     assert float(rows[0]["bulk_modulus_lower"]) < float(rows[0]["bulk_modulus"]) < float(rows[0]["bulk_modulus_upper"])
     assert "truncated" in rows[1]["reason"]
     assert "JPEG" in rows[2]["reason"]
@@ -94,7 +100,26 @@ def test_info(folder, capsys):
     assert found["electrons"] == pytest.approx(density.n_electrons, abs=1e-3)
     assert (found["format"], found["compression"], found["kind"]) == ("chgcar", "gzip", "dft")
     assert all(check["passed"] for check in found["checks"])
+    assert found["magnetisation_grids"] == 0
     assert "electrons" in ask(capsys, "info", folder / "CHGCAR.gz")
+
+
+def test_info_says_that_spins_were_told_apart(tmp_path, capsys):
+    density = salt()
+    (tmp_path / "CHGCAR").write_text(chgcar_text(density, spin=True))
+    assert json.loads(ask(capsys, "info", tmp_path / "CHGCAR", "--json"))["magnetisation_grids"] == 1
+    assert "spin-polarised" in ask(capsys, "info", tmp_path / "CHGCAR")
+    document = chgcar_document(density)
+    total = document["data"]["data"]["total"]
+    for names, expected in (((), 0), (("diff",), 1), (("diff_x", "diff_y", "diff_z", "diff"), 3)):
+        document["data"]["data"] = dict.fromkeys(("total", *names), total)
+        (tmp_path / "chgcar.json").write_text(json.dumps(document))
+        found = json.loads(ask(capsys, "info", tmp_path / "chgcar.json", "--json"))
+        assert found["magnetisation_grids"] == expected
+
+
+def test_info_of_a_format_without_a_place_for_spins(folder, capsys):
+    assert json.loads(ask(capsys, "info", folder / "crystal.cif", "--json"))["magnetisation_grids"] is None
 
 
 def test_info_says_why_a_file_is_no_use(folder, capsys):
@@ -168,6 +193,19 @@ def test_doctor(capsys, tmp_path):
     status = {finding["subject"]: finding["status"] for finding in found["findings"]}
     assert status["packaged model"] == status["packages"] == status[str(tmp_path)] == "ok"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_prints_each_finding_as_it_comes(monkeypatch, capsys, tmp_path):
+    seen = []
+
+    def look(uri, *, write):
+        del write
+        seen.append(capsys.readouterr().out)
+        return doctor.Finding(uri, "ok", "there")
+
+    monkeypatch.setattr(doctor, "_storage", look)
+    ask(capsys, "doctor", tmp_path)
+    assert "packaged model" in seen[0]
 
 
 def test_doctor_has_a_remedy_for_what_is_amiss(capsys, tmp_path, monkeypatch):

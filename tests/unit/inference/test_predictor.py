@@ -10,7 +10,8 @@ import pytest
 from rhoray.core.errors import BundleError, UnknownFormat
 from rhoray.core.targets import TARGETS, debye_temperature
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.crystal import mass_density, volume_per_atom
+from rhoray.density.crystal import mass_density, structure_of, volume_per_atom
+from rhoray.density.promolecule import promolecular_density
 from rhoray.density.vasp import write_chgcar
 from rhoray.inference.predictor import Predictor, read_input
 from rhoray.store.codec import to_compact
@@ -99,6 +100,36 @@ def test_the_latent_is_looked_at_where_trees_learned_from_it(predictor, predicti
     found = predictor.predict(crystals()[:FEW], latents)
     assert [values(p)[OWN] for p in found] != [values(p)[OWN] for p in predictions]
     assert [values(p)["bulk_modulus"] for p in found] == [values(p)["bulk_modulus"] for p in predictions]
+
+
+def test_one_or_many_in_any_form(predictor, tmp_path):
+    """A path, a URI, bytes, a crystal and a density; one gives one prediction, a list a list."""
+    density = crystals()[0]
+    path = tmp_path / "CHGCAR.gz"
+    path.write_bytes(gzipped(write_chgcar(density).encode()))
+    one = predictor(read_input(path.read_bytes()))
+    assert predictor(path) == predictor(str(path)) == predictor(path.as_uri()) == predictor(path.read_bytes()) == one
+    crystal = structure_of(density)
+    superposed = predictor(to_compact(promolecular_density(crystal)))
+    assert predictor(crystal) == superposed
+    assert predictor([path, crystal]) == [one, superposed]
+    assert predictor((density,)) == [predictor(density)]
+
+
+def test_what_can_not_be_read_is_said(predictor, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        predictor(tmp_path / "absent")
+    (tmp_path / "note.txt").write_text("hello")
+    with pytest.raises(UnknownFormat):
+        predictor(tmp_path / "note.txt")
+
+
+def test_printed_it_is_a_table(predictor, predictions):
+    lines = str(predictions[0]).splitlines()
+    assert len(lines) == 1 + len(predictions[0].properties)
+    assert lines[1].startswith("bulk modulus, GPa ")
+    stranger = predictor(of_elements(crystals()[0], "Xe"))
+    assert str(stranger).splitlines()[-1].startswith("outside of what the model knows: ")
 
 
 def test_nothing_in_nothing_out(predictor):

@@ -6,16 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks._foreign import (
-    half_empty,
-    halved,
-    molecules,
-    other_crystal,
-    pure_noise,
-    scaled_noise,
-    shuffled,
-    with_noise,
-)
+from benchmarks import _foreign as foreign
 from rhoray.density.crystal import mass_density, volume_per_atom
 from rhoray.models.domain import domain_from_json, fit_distance, fit_domain
 from rhoray.store.codec import to_compact
@@ -53,12 +44,12 @@ def test_ordinary_crystals_are_known():
 @pytest.mark.parametrize(
     "spoil",
     [
-        functools.partial(with_noise, share=0.05, rng=RNG),
-        functools.partial(scaled_noise, share=0.05, rng=RNG),
-        functools.partial(pure_noise, rng=RNG),
-        functools.partial(shuffled, rng=RNG),
-        halved,
-        half_empty,
+        functools.partial(foreign.with_noise, share=0.05, rng=RNG),
+        functools.partial(foreign.scaled_noise, share=0.05, rng=RNG),
+        functools.partial(foreign.pure_noise, rng=RNG),
+        functools.partial(foreign.shuffled, rng=RNG),
+        foreign.halved,
+        foreign.half_empty,
     ],
 )
 def test_a_spoilt_density_is_foreign(spoil):
@@ -66,12 +57,12 @@ def test_a_spoilt_density_is_foreign(spoil):
 
 
 def test_a_molecule_in_a_box_is_foreign():
-    assert flagged(molecules((3.0, 5.0))) == 1
+    assert flagged(foreign.molecules((3.0, 5.0))) == 1
 
 
 def test_the_density_of_another_crystal_is_foreign():
     pairs = zip(crystals()[:COUNT], crystals()[1:], strict=False)
-    assert flagged([other_crystal(a, b) for a, b in pairs]) >= 0.5
+    assert flagged([foreign.other_crystal(a, b) for a, b in pairs]) >= 0.5
 
 
 def test_the_limit_of_distance_leaves_new_ordinary_rows_inside():
