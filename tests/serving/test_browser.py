@@ -4,29 +4,25 @@ Needs Debian's `chromium` (or any Chromium on PATH): without one these tests are
 """
 
 import json
-import shutil
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.serving import pictures
 from tests.serving.local_model import serving
+from tests.serving.pictures import CHROMIUM, PATIENCE, give, shown
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH: apt-get install chromium")
 
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PATIENCE = 60_000  # ms; software drawing on a busy machine
 OPENS = "open-sesame"
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with pictures.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -59,18 +55,6 @@ def open_page(chromium, url):
 def asked(url, path, file):
     """What the endpoint answers without a page."""
     return httpx.post(f"{url}{path}", files={"file": file.read_bytes()}, timeout=60).raise_for_status()
-
-
-def give(page, *paths):
-    page.set_input_files("#files", list(paths))
-
-
-def shown(page):
-    """Wait for a crystal, drawn."""
-    expect(page.locator(".properties")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".scene canvas")).to_be_visible(timeout=PATIENCE)
-    page.wait_for_timeout(400)
-    return page
 
 
 def drop(page, path):
@@ -217,6 +201,34 @@ def test_accessible_and_no_wider_than_the_screen(open_page, files, scheme, width
     serious = {v["id"]: [n["target"] for n in v["nodes"]] for v in found if v["impact"] in {"serious", "critical"}}
     assert serious == {}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_a_long_name_breaks_after_its_words_and_a_choice_keeps_one_line(open_page, files, tmp_path):
+    long = tmp_path / "mp-1138_relaxed_PBE_520eV_gamma-centred-12x12x12_final_with_everything.CHGCAR"
+    long.write_bytes(files[0].read_bytes())
+    page = open_page(viewport={"width": 390, "height": 844})
+    give(page, long)
+    shown(page)
+    name = page.locator("#detail .file")
+    expect(name).to_have_text(long.name)
+    lines = name.evaluate(
+        """(element) => {
+            const lines = new Map(), range = document.createRange();
+            for (const node of element.childNodes) {
+              for (let i = 0; i < node.length; i++) {
+                range.setStart(node, i);
+                range.setEnd(node, i + 1);
+                const top = Math.round(range.getBoundingClientRect().top);
+                lines.set(top, (lines.get(top) ?? "") + node.data[i]);
+              }
+            }
+            return [...lines.values()];
+        }"""
+    )
+    assert len(lines) > 1
+    assert all(line.endswith(("_", "-")) for line in lines[:-1]), lines
+    tops = {page.locator(f"label[for=what-{n}]").bounding_box()["y"] for n in range(3)}
+    assert len(tops) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

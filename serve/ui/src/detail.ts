@@ -2,8 +2,11 @@
 
 import { type Known, type Prediction, type Property, reconstruct, type View } from "./api";
 import { find, h, save, say } from "./dom";
-import { csv, formula, nameOf, number, percent, shortNameOf, stem } from "./format";
+import { csv, fileName, formula, nameOf, number, percent, shortNameOf, stem } from "./format";
 import { Pictures } from "./pictures";
+
+export type State = "sending" | "computing";
+const WAITING: Record<State, string> = { sending: "Sending", computing: "Reading the density and predicting" };
 
 export class Detail {
   private readonly section = find("detail");
@@ -13,17 +16,19 @@ export class Detail {
     this.section.hidden = true;
   }
 
-  wait(file: File, state: string, share: number | null): void {
+  wait(file: File, state: State, share: number | null): void {
     this.section.hidden = false;
     this.pictures?.pause();
     const bar = h("progress", { "aria-label": state, max: 1, ...(share === null ? {} : { value: share }) });
-    this.section.replaceChildren(h("h2", { id: "detail-title" }, file.name), h("p", { class: "quiet" }, state), bar);
+    this.section.replaceChildren(
+      h("div", { class: "waiting" }, named(file), h("p", { class: "quiet" }, WAITING[state], share ? ` ${Math.round(100 * share)} %` : ""), bar),
+    );
   }
 
   fail(file: File, title: string, reason: string): void {
     this.section.hidden = false;
     this.section.replaceChildren(
-      h("h2", { id: "detail-title" }, file.name),
+      named(file),
       h("div", { class: "note bad", role: "alert" }, h("strong", {}, title), h("p", {}, reason)),
     );
     say(`${file.name}: ${title}. ${reason}`);
@@ -44,6 +49,10 @@ export class Detail {
   }
 }
 
+function named(file: File): HTMLElement {
+  return h("h2", { id: "detail-title", class: "file" }, fileName(file.name));
+}
+
 function heading(file: File, view: View): HTMLElement {
   const { material } = view;
   const facts = [
@@ -57,7 +66,8 @@ function heading(file: File, view: View): HTMLElement {
     "header",
     { class: "crystal" },
     h("h2", { id: "detail-title" }, formula(material.formula)),
-    h("p", { class: "quiet" }, h("span", { class: "file" }, file.name), ...facts.filter(Boolean).map((fact) => h("span", {}, fact))),
+    h("p", { class: "file" }, fileName(file.name)),
+    h("ul", { class: "facts quiet" }, ...facts.filter(Boolean).map((fact) => h("li", {}, fact))),
   );
 }
 

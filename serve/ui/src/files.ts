@@ -2,7 +2,7 @@
 
 import { Refusal, type Prediction } from "./api";
 import { find, h } from "./dom";
-import { formula, nameOf, number, type Row } from "./format";
+import { fileName, formula, nameOf, number, type Row } from "./format";
 
 export interface Entry {
   file: File;
@@ -41,12 +41,14 @@ export function drawList(entries: Entry[], selected: Entry | null, onSelect: (en
     };
     const order = isKey ? (sorted.down ? "descending" : "ascending") : "none";
     const arrow = h("span", { class: "arrow", "aria-hidden": "true" }, isKey ? (sorted.down ? "↓" : "↑") : "");
-    const button = h("button", { class: "sort", click: flip, "data-focus": `sort-${key}` }, label, arrow);
+    // Before a number's label, so that label, unit and numbers end on one line.
+    const parts = kind === "num" ? [arrow, label] : [label, arrow];
+    const button = h("button", { class: "sort", click: flip, "data-focus": `sort-${key}` }, ...parts);
     return h("th", { scope: "col", "aria-sort": order, class: kind }, button, unit && h("small", {}, unit));
   };
   const head = h("tr", {}, heading("file", "File"), heading("formula", "Formula"));
   for (const p of properties) head.append(heading(p.target, nameOf(p.target), p.unit, "num"));
-  head.append(heading("known", "Known to the model", "", "last"));
+  head.append(heading("known", "Known to model", "", "last"));
   const body = h("tbody", {}, ...order(entries).map((entry) => row(entry, entry === selected, properties.length, onSelect)));
   section.replaceChildren(
     h("div", { class: "bar" }, h("h2", { id: "list-title" }, `${done} of ${entries.length} files`), tools),
@@ -60,16 +62,16 @@ export function drawList(entries: Entry[], selected: Entry | null, onSelect: (en
 
 function row(entry: Entry, isSelected: boolean, columns: number, onSelect: (entry: Entry) => void): HTMLElement {
   const { file, prediction, problem } = entry;
-  const pick = h("button", { class: "pick", click: () => onSelect(entry), "data-focus": `file-${file.name}` }, file.name);
+  const pick = h("button", { class: "pick", click: () => onSelect(entry), "data-focus": `file-${file.name}` }, fileName(file.name));
   const out = h("tr", { class: isSelected ? "selected" : "", "aria-current": isSelected || undefined }, h("th", { scope: "row" }, pick));
   if (prediction) {
     out.append(h("td", {}, formula(prediction.material.formula)));
     for (const p of prediction.predictions) {
-      out.append(h("td", { class: "num" }, number(p.value), " ", h("small", {}, `${number(p.lower)} to ${number(p.upper)}`)));
+      out.append(h("td", { class: "num" }, number(p.value), h("small", {}, `${number(p.lower)} to ${number(p.upper)}`)));
     }
     out.append(h("td", { class: "last" }, prediction.in_domain ? "yes" : h("span", { class: "warn", title: prediction.reasons.join("; ") }, "no")));
   } else if (problem) {
-    out.append(h("td", { colspan: columns + 2, class: "bad" }, h("strong", {}, problem.title), ": ", problem.detail));
+    out.append(h("td", { colspan: columns + 2, class: "bad" }, h("p", {}, h("strong", {}, problem.title), ": ", problem.detail)));
   } else {
     const share = entry.share === null ? "" : ` ${Math.round(100 * entry.share)} %`;
     out.append(h("td", { colspan: columns + 2, class: "quiet" }, entry.state + share));

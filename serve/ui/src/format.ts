@@ -53,6 +53,16 @@ export function formula(text: string): DocumentFragment {
   return out;
 }
 
+// A file's name that may wrap after each of its words, as a person would break it.
+export function fileName(name: string): DocumentFragment {
+  const out = document.createDocumentFragment();
+  for (const part of name.split(/(?<=[_-])(?=[^_-])/)) {
+    if (out.hasChildNodes()) out.append(document.createElement("wbr"));
+    out.append(part);
+  }
+  return out;
+}
+
 export function stem(fileName: string): string {
   return fileName.split(/\.|_CHGCAR/)[0] || fileName;
 }

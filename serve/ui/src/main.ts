@@ -126,7 +126,7 @@ function start(): void {
     void take(entries.map((entry) => entry.file));
   });
   model().then(
-    ({ name, version }) => (find("model").textContent = `model ${name} ${version}`),
+    ({ name, version }) => find("model").replaceChildren(`model ${name} `, h("span", { class: "whole" }, version)),
     () => (find("model").textContent = "the model is not ready yet"),
   );
 }

@@ -125,13 +125,13 @@ export class Pictures {
       ...shown.map((w) => {
         const grid = this.grids[w] as Grid;
         const top = number(this.scale(w, grid).top, 2);
-        const scale = w === "difference" ? `\u2212${top} to +${top} e/Å³` : `0 to ${top} e/Å³ and more`;
+        const scale = w === "difference" ? [whole(`±${top} e/Å³`)] : [whole(`0 to ${top} e/Å³`), " and more"];
         const note = w === "difference" ? errorText(view) : "";
         return h(
           "figure",
           {},
           h("canvas", { "data-what": w, role: "img", "aria-label": `${LABELS[w]}: cut through the density` }),
-          h("figcaption", {}, h("strong", {}, LABELS[w]), h("span", {}, h("i", { class: `ramp ${w === "difference" ? "change" : ""}` }), scale), note && h("span", {}, note)),
+          h("figcaption", {}, h("strong", {}, LABELS[w]), h("span", {}, h("i", { class: `ramp ${w === "difference" ? "change" : ""}` }), ...scale), note && h("span", {}, note)),
         );
       }),
     );
@@ -174,6 +174,10 @@ function ends(grid: Grid, what: What): [number, number] {
   return [what === "difference" ? 0.02 * high : Math.max(quantile(grid.values, 0.05), 1e-3 * high), high];
 }
 
+function whole(text: string): HTMLElement {
+  return h("span", { class: "whole" }, text);
+}
+
 function hex(text: string): Rgb {
   const digits = text.trim().replace("#", "");
   return [0, 2, 4].map((i) => parseInt(digits.slice(i, i + 2), 16) / 255) as Rgb;
@@ -201,7 +205,7 @@ function choice(name: string, label: string, options: string[], onChange: () => 
   const inputs = options.map((option, i) => h("input", { type: "radio", name, id: `${name}-${i}`, value: option, checked: i === 0, change: onChange }));
   const parts = inputs.map((input, i) => h("span", {}, input, h("label", { for: input.id }, options[i])));
   return {
-    element: h("fieldset", { class: "choice" }, h("legend", {}, label), ...parts),
+    element: h("fieldset", { class: "choice" }, h("legend", {}, label), h("div", { class: "options" }, ...parts)),
     get: () => inputs.findIndex((input) => input.checked),
     set: (position) => inputs.forEach((input, i) => (input.checked = i === position)),
     allow: (which) => inputs.forEach((input, i) => (input.disabled = !which[i])),
