@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ CLIENTS = 16
 SETTLING_SECONDS = 40
 SERVE_PROCESSES = (
     "ServeReplica:rhoray:Api",
+    "ServeReplica:rhoray:Parser",
     "ServeReplica:rhoray:Encoder",
     "ServeReplica:rhoray:Regressor",
     "ProxyActor",
@@ -178,15 +179,30 @@ def processes() -> dict[str, psutil.Process]:
     return found
 
 
-def memory() -> dict[str, float]:
-    """Return the resident MiB of every process."""
-    return {name: process.memory_info().rss / 2**20 for name, process in processes().items()}
+def memory() -> dict[str, tuple[float, float]]:
+    """Return the MiB of every process that are its own, and those that it shares.
+
+    The object store is shared memory: a process that writes bodies into it seems to grow until it has touched every
+    page of it once, though there is only one store.
+    """
+    found = {name: process.memory_info() for name, process in processes().items()}
+    return {name: ((m.rss - m.shared) / 2**20, m.shared / 2**20) for name, m in found.items()}
 
 
 def cpu_seconds() -> dict[str, float]:
     """Return the CPU seconds that every process has used."""
     times = {name: process.cpu_times() for name, process in processes().items()}
     return {name: t.user + t.system for name, t in times.items()}
+
+
+def busy_seconds() -> tuple[float, float]:
+    """Return the CPU seconds that the machine has worked, and those of this benchmark with all its processes."""
+    machine = psutil.cpu_times()
+    ours = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.Error):
+            ours += sum(process.cpu_times()[:2])
+    return sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice, ours
 
 
 def speed() -> None:
@@ -200,8 +216,9 @@ def speed() -> None:
         names = {f"128^3, {len(large) / 1e6:.0f} MB": 1.0, f"40^3, {len(small[0]) / 1e6:.1f} MB": 0.2}
         rows = dict(zip(names, (latency(port, form(large), 12), latency(port, bodies[0], 40)), strict=True))
         served_rate(port, bodies, SETTLING_SECONDS)
-        before = cpu_seconds()
+        before, busy = cpu_seconds(), busy_seconds()
         rate, taken, statuses = served_rate(port, bodies, 25)
+        machine, ours = (end - start for end, start in zip(busy_seconds(), busy, strict=True))
         spent = {name: 1000 * (end - before.get(name, 0.0)) / len(taken) for name, end in cpu_seconds().items()}
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     two = bare_rate_of_two(small, 10)
@@ -217,6 +234,8 @@ def speed() -> None:
     lines += [f"Latency under this load: median {p50:.2f} s, p95 {p95:.2f} s. Answers by status: {statuses}."]
     costs = ", ".join(f"{name.split()[0]} {ms:.0f}" for name, ms in sorted(spent.items(), key=lambda c: -c[1]))
     lines += ["", f"CPU milliseconds an answer: {costs}."]
+    strangers = 100 * max(0.0, machine - ours) / machine
+    lines += ["", f"Of the machine's CPU seconds in these 25 s, {strangers:.0f} % went to other programs."]
     title = "The endpoint: latency by stage, throughput"
     write_result("serve", title, "\n".join(lines) + "\n", PACKAGES)
 
@@ -226,7 +245,7 @@ def soak(seconds: float, rate: float) -> None:
     crystals = densities()
     bodies = [form(chgcar(d, 40)) for d in crystals]
     large = form(chgcar(crystals[0], 128))
-    samples: list[tuple[float, dict[str, float]]] = []
+    samples: list[tuple[float, dict[str, tuple[float, float]]]] = []
     taken, bad, count = [], [], 0
     with endpoint() as port:
         client, start = Client(port), time.perf_counter()
@@ -245,20 +264,24 @@ def soak(seconds: float, rate: float) -> None:
     write_result("serve-soak", f"The endpoint for {seconds:.0f} s", _soaked(samples, taken, bad), PACKAGES)
 
 
-def _soaked(samples: list[tuple[float, dict[str, float]]], taken: list[tuple[float, float]], bad: list[str]) -> str:
+def _soaked(
+    samples: list[tuple[float, dict[str, tuple[float, float]]]], taken: list[tuple[float, float]], bad: list[str]
+) -> str:
     end = taken[-1][0]
     marks = [(f"{100 * share:.0f} %", end * share) for share in (0.1, 0.25, 0.5, 0.75, 1.0)]
     lines = [f"{len(taken)} requests, every twentieth of 38 MB; errors: {len(bad)} {bad[:3] or ''}", ""]
-    lines += ["Resident MiB of each process, at this share of the time:", ""]
-    lines += ["| process | " + " | ".join(name for name, _ in marks) + " | highest | slope, MiB an hour, last half |"]
-    lines += ["| --- " * (len(marks) + 3) + "|"]
-    for process in samples[-1][1]:
-        series = [(t, m[process]) for t, m in samples if process in m]
-        at = [min(series, key=lambda s, w=when: abs(s[0] - w))[1] for _, when in marks]
-        late = np.array([s for s in series if s[0] > end / 2])
-        slope = 3600 * np.polyfit(late[:, 0], late[:, 1], 1)[0] if len(late) > 2 else float("nan")
-        cells = [*(f"{v:.0f}" for v in at), f"{max(m for _, m in series):.0f}", f"{slope:+.0f}"]
-        lines.append(f"| {process.split()[0]} | " + " | ".join(cells) + " |")
+    for kind, title in enumerate(("its own", "shared with others: libraries and the object store")):
+        lines += [f"Resident MiB of each process, {title}, at this share of the time:", ""]
+        lines += ["| process | " + " | ".join(name for name, _ in marks) + " | highest | MiB an hour, last half |"]
+        lines += ["| --- " * (len(marks) + 3) + "|"]
+        for process in samples[-1][1]:
+            series = [(t, m[process][kind]) for t, m in samples if process in m]
+            at = [min(series, key=lambda s, w=when: abs(s[0] - w))[1] for _, when in marks]
+            late = np.array([s for s in series if s[0] > end / 2])
+            slope = 3600 * np.polyfit(late[:, 0], late[:, 1], 1)[0] if len(late) > 2 else float("nan")
+            cells = [*(f"{v:.0f}" for v in at), f"{max(m for _, m in series):.0f}", f"{slope:+.0f}"]
+            lines.append(f"| {process.split()[0]} | " + " | ".join(cells) + " |")
+        lines.append("")
     halves = [[s for t, s in taken if (t > end / 2) is late] for late in (False, True)]
     medians = ", ".join(f"{statistics.median(half):.3f}" for half in halves)
     return "\n".join([*lines, "", f"Median latency of the first and of the second half: {medians} s.", ""])

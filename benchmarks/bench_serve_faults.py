@@ -1,10 +1,11 @@
-"""Faults under load: kill -9 of each process of the endpoint, a redeployment to another bundle, and overload.
+"""Faults under load: kill -9 of each process of the endpoint, a redeployment to another bundle, overload, scaling.
 
     python bench_serve_faults.py faults      clients at work while one process after another dies
     python bench_serve_faults.py overload    five times as many requests as it can answer
+    python bench_serve_faults.py scaling     a load that lasts brings a second replica, which goes after it
 
-A real Ray Serve of two replicas a stage on this machine. A request that a client, with its retries, gets no answer to
-is lost; an answer that is not that of an undisturbed endpoint is wrong. Both must be 0.
+A real Ray Serve on this machine, of two replicas a stage but for the last. A request that a client, with its retries,
+gets no answer to is lost; an answer that is not that of an undisturbed endpoint is wrong. Both must be 0.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from _results import write_result
 from ray import serve
 
 from rhoray.client import Client
+from rhoray.density.crystal import structure_of
+from rhoray.density.read import read_density
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.ports import free_port
 from rhoray.local.processes import descendants, title
@@ -57,6 +60,11 @@ NOTICED_SECONDS = 3.0
 LONGEST_WINDOW = 60.0
 OVERLOAD_FACTOR = 5
 OVERLOAD_SECONDS = 30.0
+SHIPPED = ServeSettings()
+SCALING_CLIENTS = 16
+DOWNSCALE_SECONDS = 15.0
+STEADY_SECONDS = 30.0
+LONGEST_SCALING = 120.0
 Numbers = tuple[float, ...]
 
 
@@ -115,6 +123,11 @@ def small_chgcars(count: int) -> list[bytes]:
     return [write_chgcar(row_density(row)).encode() for row in rows[:count]]
 
 
+def poscar(chgcar: bytes) -> bytes:
+    """Return the crystal of a CHGCAR alone: a file that is no light one, so that Parser has its part of the work."""
+    return structure_of(read_density(chgcar)).to(fmt="poscar").encode()
+
+
 def second_version(folder: Path) -> str:
     """Return a copy of the packaged bundle under another version."""
     target = folder / "second"
@@ -131,21 +144,21 @@ def settings(bundle: str) -> ServeSettings:
 
 
 @contextmanager
-def endpoint() -> Iterator[str]:
-    """Serve the packaged bundle on a Ray of our own; gives the address."""
+def endpoint(chosen: ServeSettings) -> Iterator[str]:
+    """Serve a graph on a Ray of our own; gives the address."""
     os.environ.update(NODE)
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, object_store_memory=300 * 2**20, logging_level="ERROR"
     )
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build(settings("pretrained:")), name=APP, route_prefix="/")
+    serve.run(build(chosen), name=APP, route_prefix="/")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
     ray.shutdown()
 
 
-def load(url: str, files: list[bytes], tally: Tally) -> AbstractContextManager[None]:
+def load(url: str, files: list[bytes], tally: Tally, clients: int = CLIENTS) -> AbstractContextManager[None]:
     """Keep several clients at work inside a block."""
 
     def work(number: int, ended: threading.Event) -> None:
@@ -162,7 +175,7 @@ def load(url: str, files: list[bytes], tally: Tally) -> AbstractContextManager[N
             tally.answers.append((time.monotonic(), time.monotonic() - start, found.version, numbers))
             turn += 1
 
-    return at_work(CLIENTS, work)
+    return at_work(clients, work)
 
 
 def pids(name: str) -> list[int]:
@@ -231,8 +244,9 @@ def observe(url: str, tally: Tally, name: str, fault: Callable[[], None]) -> dic
 
 def faults() -> None:
     """Write what one fault after another does to clients at work."""
-    files = small_chgcars(4)
-    with tempfile.TemporaryDirectory() as folder, endpoint() as url:
+    chgcars = small_chgcars(3)
+    files = [*chgcars, poscar(chgcars[0])]
+    with tempfile.TemporaryDirectory() as folder, endpoint(settings("pretrained:")) as url:
         second = second_version(Path(folder))
         undisturbed = Client(url)
         expected = [tuple(p.value for p in undisturbed.predict(content, "CHGCAR").properties) for content in files]
@@ -260,9 +274,9 @@ def faults() -> None:
 
 def _fault_table(rows: list[dict], tally: Tally, deviations: list[float], versions: Counter) -> str:
     head = (
-        f"{CLIENTS} clients (`rhoray.client`) send the smallest CHGCARs of the test split without a pause to "
-        f"{REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the last try without an "
-        "answer. `longest gap`: seconds in which no client got an answer. "
+        f"{CLIENTS} clients (`rhoray.client`) send the three smallest CHGCARs of the test split and a POSCAR "
+        f"without a pause to {REPLICAS} replicas of each stage. `recovered`: seconds from the fault to the "
+        "last try without an answer. `longest gap`: seconds in which no client got an answer. "
         "`full strength`: until every replica was back; for the redeployment, "
         "until every replica was the new bundle's. Tries that are neither `answer` nor `503` are "
         "connections that the killed process held.\n\n"
@@ -289,7 +303,7 @@ def _fault_table(rows: list[dict], tally: Tally, deviations: list[float], versio
 def overload() -> None:
     """Write what becomes of requests that come five times as fast as they can be answered."""
     (content,) = small_chgcars(1)
-    with endpoint() as url:
+    with endpoint(settings("pretrained:")) as url:
         tally = Tally()
         with load(url, [content], tally):
             time.sleep(QUIET_SECONDS)
@@ -343,14 +357,77 @@ async def _arrivals(url: str, content: bytes, rate: float) -> list[tuple[str, fl
     return seen
 
 
+def running() -> dict[str, int]:
+    """Return how many replicas of each stage answer."""
+    deployments = serve.status().applications[APP].deployments
+    return {name: deployments[name].replica_states.get("RUNNING", 0) for name in STAGES}
+
+
+def watch(until: Callable[[dict[str, int]], bool], seen: list[tuple[float, dict[str, int]]]) -> bool:
+    """Note the numbers of replicas each half second; return whether they became what is waited for."""
+    start = time.monotonic()
+    while time.monotonic() - start < LONGEST_SCALING:
+        seen.append((time.monotonic(), running()))
+        if until(seen[-1][1]):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def scaling() -> None:
+    """Write how replicas come under a load that lasts, and go after it."""
+    files = small_chgcars(3)
+    chosen = ServeSettings(downscale_delay_s=DOWNSCALE_SECONDS)
+    with endpoint(chosen) as url:
+        tally, grown, shrunk = Tally(), [], []
+        start = time.monotonic()
+        with load(url, files, tally, SCALING_CLIENTS):
+            watch(lambda now: now["Regressor"] > 1, grown)
+            full = time.monotonic()
+            time.sleep(STEADY_SECONDS)
+            ended = time.monotonic()
+        # One client is left, so that a replica that goes would be missed.
+        with load(url, files, tally, 1):
+            watch(lambda now: all(count == 1 for count in now.values()), shrunk)
+            gone = time.monotonic()
+            time.sleep(QUIET_SECONDS)
+    failed = Counter(kind for _, kind in tally.tries if kind != "200")
+    rates = [
+        sum(a < at <= b for at, *_ in tally.answers) / (b - a)
+        for a, b in ((start + QUIET_SECONDS, full), (full + QUIET_SECONDS, ended))
+    ]
+    most = {name: max(now[name] for _, now in grown + shrunk) for name in STAGES}
+    rows = [
+        f"| {name} | {grown[0][1][name]} | {most[name]} | {_moment(grown + shrunk, name, start, most[name])} "
+        f"| {shrunk[-1][1][name]} |\n"
+        for name in STAGES
+    ]
+    body = (
+        f"{SCALING_CLIENTS} clients without a pause on one replica of each stage, {chosen.upscale_delay_s:.0f} s to "
+        f"scale up, {DOWNSCALE_SECONDS:.0f} s to scale down (by default {SHIPPED.downscale_delay_s:.0f}); then one "
+        "client alone. What Serve measures, requests under way and waiting, decides.\n\n"
+        "| stage | replicas at first | most | reached after, s | at the end |\n| --- | --- | --- | --- | --- |\n"
+        f"{''.join(rows)}\nAnswers a second before the second regressor: {rates[0]:.1f}, with it: {rates[1]:.1f}. The "
+        f"last surplus replica went {gone - ended:.0f} s after the load. {len(tally.answers)} requests answered, "
+        f"{len(tally.lost)} lost, tries that failed: {sum(failed.values())} {dict(failed) or ''}\n"
+    )
+    write_result("serve-scaling", "Replicas that come and go with the load", body, ("ray", "rhoray"))
+
+
+def _moment(seen: list[tuple[float, dict[str, int]]], name: str, start: float, count: int) -> str:
+    """Return the seconds until a stage had so many replicas, nothing where it had them from the start."""
+    at = next(moment for moment, now in seen if now[name] == count)
+    return f"{at - start:.0f}" if count > seen[0][1][name] else ""
+
+
 def _quantile(times: list[float], share: float) -> float:
     return sorted(times)[min(int(share * len(times)), len(times) - 1)]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["faults", "overload"], nargs="?")
+    parser.add_argument("part", choices=["faults", "overload", "scaling"], nargs="?")
     chosen = parser.parse_args().part
-    for part in (faults, overload):
+    for part in (faults, overload, scaling):
         if chosen in (None, part.__name__):
             part()

@@ -2,6 +2,9 @@
 
     request -> Api (HTTP, limits) -> Parser (density) -> Encoder (latent) -> Regressor (properties) -> answer
 
+A light file is read by the Api, and latents are made only where the bundle's regressors look at them: such a request
+makes one way, to a Regressor.
+
 Each deployment has its own replicas, queue and scaling. A second bundle beside the first is a second application with
 another route_prefix; a newer one in its place is a redeployment (docs/how-to/serve-two-versions.md).
 
@@ -10,7 +13,7 @@ Importing this module reads no settings and loads nothing; each replica does tha
 
 import asyncio
 import contextlib
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI
 from ray import serve
@@ -19,6 +22,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.deployments import Encoder, Parser, Regressor
 from serve.logs import log_through_serve
+from serve.parsing import FileParser
 from serve.remote import RemoteModel
 from serve.routes import build_api
 from serve.scaling import COMMON, scaling
@@ -50,7 +54,8 @@ class Api:
     ) -> None:
         log_through_serve()
         self._settings = settings or ServeSettings()
-        self._model = RemoteModel(parser, encoder, regressor)
+        files = FileParser(self._settings.parse_workers, limit=self._settings.max_decompressed_bytes)
+        self._model = RemoteModel(parser, encoder, regressor, files)
         self._is_warm = False
 
     async def check_health(self) -> None:
@@ -77,11 +82,11 @@ def build(settings: ServeSettings) -> Application:
     Args:
         settings: what is not given comes from the environment of whoever builds the graph.
     """
-    scale = {"min_replicas": settings.min_replicas, "max_replicas": settings.max_replicas}
+    scale = settings.model_dump(include={"min_replicas", "max_replicas", "upscale_delay_s", "downscale_delay_s"})
     return _graph(*(_scaled(deployment, scale) for deployment in GRAPH), settings=(settings,))
 
 
-def _scaled(deployment: Deployment, scale: dict[str, int]) -> Deployment:
+def _scaled(deployment: Deployment, scale: dict[str, Any]) -> Deployment:
     config = deployment._deployment_config.autoscaling_config  # noqa: SLF001 - Serve has no public way to read it
     return deployment.options(autoscaling_config=config.model_dump(exclude_unset=True) | scale)
 

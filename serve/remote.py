@@ -13,8 +13,9 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.inference.reconstruct import Shape
 from serve.batching import result_or_raise
-from serve.canary import canary_file
+from serve.canary import canary, canary_file
 from serve.messages import Answer, Decoded, Encoded, ModelId, Parsed
+from serve.parsing import FileParser
 from serve.problems import Overloaded
 
 logger = logging.getLogger(__name__)
@@ -25,18 +26,40 @@ FRESH_SECONDS = 10.0
 
 
 class RemoteModel:
-    """PropertyModel over the handles of Parser, Encoder and Regressor."""
+    """PropertyModel over the handles of Parser, Encoder and Regressor; light files are read here."""
 
-    def __init__(self, parser: DeploymentHandle, encoder: DeploymentHandle, regressor: DeploymentHandle) -> None:
+    def __init__(
+        self,
+        parser: DeploymentHandle,
+        encoder: DeploymentHandle,
+        regressor: DeploymentHandle,
+        light_files: FileParser,
+    ) -> None:
+        """Take the handles, and who reads light files here.
+
+        Args:
+            parser: of Parser.
+            encoder: of Encoder.
+            regressor: of Regressor.
+            light_files: reads the files that are not worth the way to a Parser.
+        """
         self._parser = parser
+        self._light_files = light_files
         self._encoder = encoder
         self._regressor = regressor
         self._last_seen: tuple[ModelId, float] | None = None
+        self._parser_seen = float("-inf")
         self._needs_latent = True
 
     async def parse(self, content: bytes, *, keep_given: bool = False) -> Parsed:
-        """Return the density in a file."""
-        return result_or_raise(await call(lambda: self._parser.parse.remote(content, keep_given=keep_given)))
+        """Return the density in a file, which is read here if it is light."""
+        parsed = await self._light_files.parse_light(content, keep_given=keep_given)
+        return parsed or await self._ask_parser(content, keep_given=keep_given)
+
+    async def _ask_parser(self, content: bytes, *, keep_given: bool = False) -> Parsed:
+        parsed = await call(lambda: self._parser.parse.remote(content, keep_given=keep_given))
+        self._parser_seen = monotonic()
+        return result_or_raise(parsed)
 
     async def encode(self, density: ChargeDensity) -> Encoded:
         """Return the latent of one density."""
@@ -61,13 +84,15 @@ class RemoteModel:
     async def identity(self) -> ModelId:
         """Return name and version of the bundle that predicts: a tiny crystal goes all the way through.
 
-        A recent prediction is proof enough: under load this one would wait behind the others, and the endpoint would
-        look dead when it is busy.
+        A recent prediction is proof enough, and so is a file that a parser has read: under load the canary would wait
+        behind the others, and the endpoint would look dead when it is busy.
         """
-        if self._last_seen and monotonic() - self._last_seen[1] < FRESH_SECONDS:
+        now = monotonic()
+        if now - self._parser_seen >= FRESH_SECONDS:
+            await self._ask_parser(canary_file())
+        if self._last_seen and now - self._last_seen[1] < FRESH_SECONDS:
             return self._last_seen[0]
-        parsed = await self.parse(canary_file())
-        return (await self.predict(parsed.density)).model
+        return (await self.predict(canary())).model
 
 
 async def call(send: Callable[[], Awaitable[Result]]) -> Result:

@@ -1,7 +1,7 @@
 """What the deployments have in common: how they scale, drain, are watched and replaced.
 
-These are the defaults of one machine; serve/config.yaml sets them for a cluster, and the settings `min_replicas` and
-`max_replicas` for a graph built in Python.
+These are the defaults of one machine; serve/config.yaml sets them for a cluster, and the settings `min_replicas`,
+`max_replicas`, `upscale_delay_s` and `downscale_delay_s` for a graph built in Python.
 """
 
 from typing import Any

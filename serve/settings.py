@@ -40,6 +40,8 @@ class ServeSettings(BaseSettings):
     batch_wait_timeout_s: float = Field(default=0.02, ge=0, le=5, description="wait for a batch to fill")
     min_replicas: int = Field(default=1, ge=1, le=64, description="of each deployment of a graph built in Python")
     max_replicas: int = Field(default=2, ge=1, le=64, description="of each deployment, under load")
+    upscale_delay_s: float = Field(default=10.0, gt=0, description="load must last so long before a replica comes")
+    downscale_delay_s: float = Field(default=300.0, gt=0, description="and must be gone so long before one goes")
     request_timeout_s: float = Field(
         default=120.0, gt=0, description="longest wait for a body, and then for its answer"
     )

@@ -75,9 +75,10 @@ def test_every_stage_is_bounded_drained_and_watched(deployment):
 
 
 def test_scale_is_a_setting():
-    graph = build(ServeSettings(min_replicas=3, max_replicas=5))
+    graph = build(ServeSettings(min_replicas=3, max_replicas=5, downscale_delay_s=15))
     scaling = graph._bound_deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (3, 5)
+    assert (scaling.upscale_delay_s, scaling.downscale_delay_s) == (10, 15)
     assert scaling.target_ongoing_requests == GRAPH[0]._deployment_config.autoscaling_config.target_ongoing_requests
 
 

@@ -7,8 +7,11 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from rhoray.core.errors import Impossible
+from serve.canary import canary, canary_file
+from serve.messages import Answer, ModelId
+from serve.parsing import LIGHT_BYTES, FileParser, parse
 from serve.problems import Overloaded
-from serve.remote import ATTEMPTS, call
+from serve.remote import ATTEMPTS, RemoteModel, call
 
 
 def answers(*outcomes):
@@ -87,3 +90,51 @@ def test_replicas_that_keep_dying_are_overload():
     with pytest.raises(Overloaded, match="restarted"):
         asyncio.run(call(send))
     assert len(rest) == 1
+
+
+class Handle:
+    """A handle to a deployment of one method, with the arguments of its calls."""
+
+    def __init__(self, work):
+        self.work = work
+        self.calls = []
+        self.parse = self.predict = self
+
+    async def remote(self, *args, **_):
+        self.calls.append(args)
+        return self.work(*args)
+
+
+@pytest.fixture
+def parser():
+    return Handle(lambda content: parse(content, limit=2**30))
+
+
+@pytest.fixture
+def model(parser):
+    regressor = Handle(lambda *_: Answer(None, ModelId("elastic", "1"), 0.0, 0.0, needs_latent=False))
+    remote = RemoteModel(parser, None, regressor, FileParser(1, limit=2**30))
+    remote._needs_latent = False
+    return remote
+
+
+def test_a_light_file_is_read_here_and_others_by_a_parser(model, parser):
+    here = asyncio.run(model.parse(canary_file()))
+    assert parser.calls == []
+    large = canary_file().ljust(LIGHT_BYTES + 1)
+    there = asyncio.run(model.parse(large))
+    assert parser.calls == [(large,)]
+    assert (here.density.values == there.density.values).all()
+
+
+def test_health_asks_a_parser_though_the_canary_is_light(model, parser):
+    assert asyncio.run(model.identity()) == ModelId("elastic", "1")
+    assert parser.calls == [(canary_file(),)]
+    assert asyncio.run(model.identity()) == ModelId("elastic", "1")
+    assert len(parser.calls) == 1, "what worked a moment ago is asked again"
+
+
+def test_a_prediction_from_a_light_file_says_nothing_of_parsers(model, parser):
+    asyncio.run(model.predict(canary()))
+    asyncio.run(model.identity())
+    assert parser.calls == [(canary_file(),)]
