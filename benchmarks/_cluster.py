@@ -1,7 +1,7 @@
 """A Ray of several nodes on this machine, and jobs run on it as a user runs them: each in a process of its own.
 
-Nothing here calls `ray stop`, which would end every Ray of the user. The nodes' environment has no PYTHONPATH: what
-workers run of RhoRay is what a job has shipped.
+Nothing here calls `ray stop`, which would end every Ray of the user. The nodes' environment has no PYTHONPATH unless
+one is given: what workers run of RhoRay is what a job has shipped.
 """
 
 import contextlib
@@ -109,8 +109,8 @@ def nodes(count: int, *, object_store_memory: int = OBJECT_STORE, **environment:
     with tempfile.TemporaryDirectory(prefix="rr", dir="/tmp", ignore_cleanup_errors=True) as folder:
         fixed = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, **environment}
         with _variables(fixed):
-            os.environ.pop("PYTHONPATH", None)
-            os.environ.pop("RAY_ADDRESS", None)
+            for name in {"PYTHONPATH", "RAY_ADDRESS"} - environment.keys():
+                os.environ.pop(name, None)
             cluster = Cluster(initialize_head=True, head_node_args=_head(free_port(), object_store_memory))
             running = Nodes(cluster, cluster.address, dict(os.environ), object_store_memory)
             try:

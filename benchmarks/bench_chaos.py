@@ -3,7 +3,8 @@
 A head without CPUs and three worker nodes of one CPU each on this machine, an S3 server behind a proxy that can
 refuse, delay and drop requests, and the real jobs, each a process of its own. First the whole main job undisturbed;
 then, fault by fault, one job while something breaks at a random moment. What it wrote is compared byte by byte
-(training: the curve), after a rerun where the job gave up. A job that outlives its deadline counts as hung.
+(training: the curve), after a rerun where the job gave up. A job that outlives its deadline counts as hung. Last, the
+endpoint on three nodes of which one is lost while clients ask (node-serving).
 
     python benchmarks/bench_chaos.py --work /tmp/chaos                  all of it, and the table
     python benchmarks/bench_chaos.py --work /tmp/chaos --only node-ingest head-ingest
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _chaos_serving
 from _chaos_jobs import JOBS, Compare, undisturbed, write_source
 from _cluster import Job, Nodes, nodes
 from _faults import FAULTS, Fault, World
@@ -31,6 +33,8 @@ from rhoray.core.storage import exists
 from rhoray.local.object_store import object_store
 
 BUCKET = "chaos"
+SERVING = "node-serving"
+NAMES = (*FAULTS, SERVING)
 WORKERS = 3
 EXTRA_S = 150.0  # what a job may take longer than undisturbed, before it counts as hung
 FIRST_S = 240.0
@@ -58,9 +62,11 @@ def world(work: Path, fault: Fault | None = None) -> Iterator[World]:
         yield World(stack.enter_context(nodes(WORKERS, **settings)), proxy, work)
 
 
-def run_undisturbed(work: Path) -> None:
-    """Run the jobs that have not been run yet, one after the other."""
-    missing = [name for name in JOBS if name not in known(work, "undisturbed.json")]
+def run_undisturbed(work: Path, wanted: set[str]) -> None:
+    """Run the jobs that have not been run yet, one after the other, up to the last that is wanted."""
+    order = list(JOBS)
+    needed = order[: 1 + max(order.index(name) for name in wanted)]
+    missing = [name for name in needed if name not in known(work, "undisturbed.json")]
     if not missing:
         return
     with world(work) as here:
@@ -110,6 +116,8 @@ def _difference(same: Compare, expected: str, out: str) -> str:
 
 def outcome(row: dict[str, Any]) -> str:
     """Return a row's outcome in words."""
+    if "outcome" in row:
+        return str(row["outcome"])
     if -9 in (row["exit"], row["rerun"]) and "driver" not in row["told"]:
         return "HUNG"
     if row["exit"] and row["rerun"]:
@@ -131,13 +139,14 @@ def write_table(work: Path) -> None:
         "| what breaks | job | when | seconds (undisturbed) | outcome | what the job said |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, fault in FAULTS.items():
+    what = {**{name: fault.what for name, fault in FAULTS.items()}, SERVING: _chaos_serving.WHAT}
+    for name in NAMES:
         if name in rows:
             row = rows[name]
             said = row["said"].replace("|", "/")[:220]
-            seconds = f"{row['seconds']:.0f} ({row['undisturbed_s']:.0f})"
-            lines.append(f"| {fault.what} | {row['job']} | {row['told']} | {seconds} | {outcome(row)} | {said} |")
-    missing = [name for name in FAULTS if name not in rows]
+            seconds = f"{row['seconds']:.0f}" + (f" ({row['undisturbed_s']:.0f})" if row["undisturbed_s"] else "")
+            lines.append(f"| {what[name]} | {row['job']} | {row['told']} | {seconds} | {outcome(row)} | {said} |")
+    missing = [name for name in NAMES if name not in rows]
     lines += ["", f"Not run: {', '.join(missing)}." if missing else "Every fault was run.", ""]
     write_result("chaos", "Under fire", "\n".join(lines), ("ray", "torch", "lightgbm", "s3fs"))
 
@@ -146,16 +155,17 @@ def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder that keeps storage, logs and rows")
-    parser.add_argument("--only", nargs="+", choices=FAULTS, help="these faults, also where they were run before")
+    parser.add_argument("--only", nargs="+", choices=NAMES, help="these faults, also where they were run before")
     parser.add_argument("--undisturbed", action="store_true", help="the undisturbed run alone")
     parser.add_argument("--table", action="store_true", help="write the table of what was run before")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if not args.table:
-        run_undisturbed(args.work)
-        chosen = [] if args.undisturbed else args.only or [n for n in FAULTS if n not in known(args.work, "rows.json")]
+        chosen = [] if args.undisturbed else args.only or [n for n in NAMES if n not in known(args.work, "rows.json")]
+        if wanted := set(JOBS) if args.undisturbed else {FAULTS[name].job for name in chosen if name in FAULTS}:
+            run_undisturbed(args.work, wanted)
         for name in chosen:
-            row = disturb(args.work, FAULTS[name])
+            row = disturb(args.work, FAULTS[name]) if name in FAULTS else _chaos_serving.lose_node(args.work)
             keep(args.work, "rows.json", name, row)
             print(name, outcome(row), json.dumps(row), flush=True)
     if not (args.only or args.undisturbed):

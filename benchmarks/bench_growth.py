@@ -147,7 +147,16 @@ def table(work: Path) -> None:
         f"Fit: {fixed:.1f} s + {1e3 * slope:.2f} ms each; the workers' time grows as n^{power:.3f}; the driver takes "
         f"{1e6 * megabytes / 1e3:.2f} kB more for each density."
     )
+    first, last = rows[0], rows[-1]
+    change = {
+        "time of each": last["seconds"] / last["count"] / (first["seconds"] / first["count"]),
+        "the workers' time of each": last["busy"] / last["count"] / (first["busy"] / first["count"]),
+        "the driver's memory": last["driver"] / first["driver"],
+    }
+    changes = ", ".join(f"{what} x {factor:.3f}" for what, factor in change.items())
     lines += [
+        "",
+        f"From {first['count']:.0f} to {last['count']:.0f} (asked: within 10 %): {changes}.",
         "",
         fit,
         "",

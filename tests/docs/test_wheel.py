@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tarfile
 import venv
 import zipfile
@@ -13,18 +12,6 @@ import pytest
 
 import rhoray
 from tests.unit.builders import ROCK_SALT
-
-
-@pytest.fixture(scope="module")
-def built(root, tmp_path_factory):
-    """The wheel and the sdist, built offline by the pinned hatchling."""
-    out = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--directory", str(out)],
-        cwd=root, check=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
-    return wheel, sdist
 
 
 @pytest.fixture(scope="module")

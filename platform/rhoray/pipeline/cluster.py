@@ -24,6 +24,8 @@ FORWARDED = (
     "AWS_DEFAULT_REGION",
     "RHORAY_MP_ENDPOINT_URL",
 )
+# Set where every node has RhoRay of the driver's version, from a wheel or an image: then nothing is shipped.
+INSTALLED_VARIABLE = "RHORAY_INSTALLED"
 NO_PROGRESS_TIMEOUT_S = 300
 # A task that fetches a gigabyte through a slow line, or waits for a storage that comes back, is no stall.
 TASK_PATIENCE_S = 3600.0
@@ -36,6 +38,9 @@ def connect(cpus: int | None = None) -> Iterator[None]:
 
     Args:
         cpus: of a local Ray; all of the machine's when None. A cluster has what it has.
+
+    Raises:
+        ResourceError: a node has another RhoRay than this process, or none, and is to use its own.
     """
     if ray.is_initialized():
         yield
@@ -56,20 +61,48 @@ def connect(cpus: int | None = None) -> Iterator[None]:
     )
     _configure_data()
     try:
+        if on_cluster and os.environ.get(INSTALLED_VARIABLE):
+            _check_installed()
         yield
     finally:
         ray.shutdown()
 
 
 def _runtime_env() -> dict:
-    """Ship this very package to the workers, whatever is or is not installed there."""
+    """Ship this very package to the workers, whatever is installed there, unless they are to use that."""
+    variables = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    if os.environ.get(INSTALLED_VARIABLE):
+        return {"env_vars": variables}
     package = Path(rhoray.__file__).parent
     # Ray hands a relative PYTHONPATH or a temporary one to jobs; modules of its own are what reaches every node.
     return {
         "py_modules": [str(package)],
         "excludes": ["**/__pycache__"],
-        "env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ},
+        "env_vars": variables,
     }
+
+
+def _check_installed() -> None:
+    """Refuse a cluster whose nodes have no RhoRay or another one; nodes that are still to come are not asked."""
+    # A lambda travels whole, so that it runs where the package is missing.
+    asked = ray.remote(num_cpus=0)(lambda: __import__("rhoray").__version__)
+    told = [
+        (node["NodeManagerAddress"], asked.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote())
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    for address, answer in told:
+        try:
+            version = ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            raise ResourceError(
+                f"node {address} has no RhoRay ({error.cause}): install it, or unset {INSTALLED_VARIABLE}"
+            ) from error
+        if version != rhoray.__version__:
+            raise ResourceError(
+                f"node {address} has RhoRay {version}, expected {rhoray.__version__} as here: install that, or unset "
+                f"{INSTALLED_VARIABLE}"
+            )
 
 
 def _configure_data() -> None:

@@ -141,10 +141,11 @@ class Draft:
 
     def __init__(self, uri: str, tasks: ShardPlan, card: dict[str, Any]) -> None:
         self.uri = uri
-        self.tasks = tasks
+        self.names = tasks.names
         self.card = card
         self.labels: list[str] = []
         self.counts: Counter[str] = Counter()
+        self._tasks: ShardPlan | None = tasks
         self._index = {name: index for index, name in enumerate(tasks.names)}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this does
         self._places: dict[int, tuple[int, int]] = {}
@@ -156,8 +157,9 @@ class Draft:
         Raises:
             DatasetError: they are not one of each of its items, in order.
         """
+        assert self._tasks is not None, "after forget_inputs"
         index = self._index[made.name]
-        expected = [item["uri"] for item in self.tasks[index].items]
+        expected = [item["uri"] for item in self._tasks[index].items]
         if expected != [row["source"] for row in made.rows]:
             raise DatasetError(f"{made.name}: {len(expected)} went in, {len(made.rows)} came out, or others")
         table = pa.Table.from_pylist(made.rows, schema=MANIFEST_SCHEMA)
@@ -172,10 +174,14 @@ class Draft:
         if found[WRITTEN]:
             self._with_written.add(index)
 
+    def forget_inputs(self) -> None:
+        """Let go of what the shards were made from; none can be added any more."""
+        self._tasks = None
+
     @property
     def shards(self) -> list[str]:
         """URIs of the shards that hold anything, in order."""
-        return [join(self.uri, self.tasks.names[index]) for index in sorted(self._with_written)]
+        return [join(self.uri, self.names[index]) for index in sorted(self._with_written)]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows shard by shard, in the order of the listing.
@@ -183,7 +189,7 @@ class Draft:
         Raises:
             DatasetError: a shard has not come.
         """
-        for index, name in enumerate(self.tasks.names):
+        for index, name in enumerate(self.names):
             if index not in self._places:
                 raise DatasetError(f"{name} was never made")
             start, size = self._places[index]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import rhoray
 from rhoray.core.errors import InputRefused
@@ -80,6 +81,36 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     out = normalise(config.out)
+    made = _make(config, out)
+    pa.default_memory_pool().release_unused()  # what was listed has gone; a manifest is to be built in its place
+    odd = _commit(made.draft, made.labels, overwrite=config.overwrite)
+    own = {*made.draft.shards, join(out, MANIFEST)}
+    return {
+        "read": made.read,
+        "written": made.draft.counts["written"],
+        "quarantined": made.draft.counts["quarantined"],
+        "bytes": sum(stat.size for stat in find(out) if stat.uri in own),
+        "seconds": round(time.monotonic() - started, 2),
+        "out": out,
+        **made.matching,
+        "warnings": odd,
+        "stages": made.stages.summary(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """All that is left of the inputs once every shard is there."""
+
+    draft: Draft
+    read: int
+    labels: pd.DataFrame | None
+    matching: dict[str, int]
+    stages: Stages
+
+
+def _make(config: IngestConfig, out: str) -> _Made:
+    """List the source and make every shard."""
     labels = read_labels(config.labels) if config.labels else None
     stages = Stages()
     with stages.measure("list") as listed:
@@ -93,27 +124,15 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     check_out(out, tasks, overwrite=config.overwrite)
     engine = Engine("ingest", "densities", memory=_memory_of_a_task(items))
     draft = Draft(out, tasks, {"source": source.uri, "plan": sorted(tasks.names), **settings})
-    for made in run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine):
-        draft.add(made)
-        stages.add(made.stages)
+    for shard in run_sharded(tasks, ingest_shard, out, DENSITY_SCHEMA, engine):
+        draft.add(shard)
+        stages.add(shard.stages)
+    draft.forget_inputs()
     if labels is None:
         labels, matching = _own_labels(source), {}
     else:
         matching = _write_unmatched(items, labels, out)
-    labels = _without_own_columns(labels)
-    odd = _commit(draft, labels, overwrite=config.overwrite)
-    own = {*draft.shards, join(out, MANIFEST)}
-    return {
-        "read": len(items),
-        "written": draft.counts["written"],
-        "quarantined": draft.counts["quarantined"],
-        "bytes": sum(stat.size for stat in find(out) if stat.uri in own),
-        "seconds": round(time.monotonic() - started, 2),
-        "out": out,
-        **matching,
-        "warnings": odd,
-        "stages": stages.summary(),
-    }
+    return _Made(draft, len(items), _without_own_columns(labels), matching, stages)
 
 
 def _commit(draft: Draft, labels: pd.DataFrame | None, *, overwrite: bool) -> int:

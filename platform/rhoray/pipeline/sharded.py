@@ -21,7 +21,7 @@ import ray.data
 from rhoray.core.errors import RhoRayError, StorageDown, Unavailable
 from rhoray.core.stages import Stages, Summary
 from rhoray.core.storage import exists, is_transient, join
-from rhoray.pipeline.cluster import TASK_PATIENCE_S, for_small_results
+from rhoray.pipeline.cluster import TASK_PATIENCE_S, for_small_results, num_cpus
 from rhoray.pipeline.progress import progress_bar
 from rhoray.store.shards import Row, read_card, read_shard, write_shard
 
@@ -31,6 +31,10 @@ MOST_ITEMS_PER_SHARD = 256
 FEW_SHARDS = 16
 BYTES_PER_SHARD = 2**30  # of input: a shard of large files must not take an hour either
 MANY_SHARDS = 1000
+# Handed to Ray at a time where that many are more than the CPUs ask for: each task that waits there takes 50 kB of the
+# driver's memory, and an autoscaler sees enough of them to start machines.
+MOST_TASKS_AT_RAY = 64
+TASKS_FOR_EACH_CPU = 2
 SHARD_NAME = re.compile(r"part-[0-9a-f]{20}\.parquet")
 
 
@@ -230,6 +234,7 @@ def run_sharded(
         num_cpus=engine.cpus,
         num_gpus=engine.gpus,
         memory=engine.memory,
+        concurrency=max(MOST_TASKS_AT_RAY, int(TASKS_FOR_EACH_CPU * num_cpus())),
     )
     total = tasks.bounds[-1] if isinstance(tasks, ShardPlan) else sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:

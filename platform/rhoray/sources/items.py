@@ -26,7 +26,7 @@ from rhoray.density.read import read_density
 from rhoray.sources.materials_project import SCHEME as MATERIALS_PROJECT
 from rhoray.sources.materials_project import list_materials_project
 from rhoray.sources.structure_tables import SUFFIX, is_structure_table, row_uris, structure_table, structure_text
-from rhoray.store.manifest import MANIFEST, Manifest, read_manifest
+from rhoray.store.manifest import MANIFEST, Manifest, read_manifest, repeated_ids
 from rhoray.store.shards import Row, read_shard, row_density
 
 SAMPLE = "sample:"
@@ -115,9 +115,8 @@ class Items(Sequence[Item]):
 
     def repeated(self) -> "Items":
         """Return all items whose material_id is not theirs alone."""
-        counts = pc.value_counts(self.table["material_id"])
-        ids = pc.struct_field(counts, "values").filter(pc.greater(pc.struct_field(counts, "counts"), 1))
-        return Items(self.table.filter(pc.is_in(self.table["material_id"], ids)))
+        ids = self.table["material_id"]
+        return Items(self.table.filter(pc.is_in(ids, repeated_ids(ids))))
 
 
 @dataclass(frozen=True, slots=True)
