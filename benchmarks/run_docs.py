@@ -44,20 +44,9 @@ OWN = 60
 BUCKET = "bucket"
 PORT = 8000
 START_S = 240.0
-LEFT_OUT = (
-    "--gpu",
-    "ray up",
-    "ray start",
-    "ray stop",
-    "ray job submit",
-    "serve run ",
-    "serve deploy",
-    "make ",
-    "my-cifs",
-    "-m venv",
-    "source ",
-    "pip ",
-)
+# How a command begins, and what it holds, that is not run here.
+OTHERS = ("ray ", "serve ", "make ", "source ", "pip ", "python3 -m venv")
+LEFT_OUT = ("--gpu", "my-cifs")
 ONLY_WITH_GPAW = "compute_density"
 # As printed it stands for the version that the reader's own `publish` wrote.
 VERSION = "20261124-98c48fa4"
@@ -171,8 +160,10 @@ def _page(page: Path, desk: Desk) -> list[str]:
 
 
 def _is_left_out(snippet: Snippet) -> bool:
+    if snippet.language != "bash":
+        return False
     without_gpaw = ONLY_WITH_GPAW in snippet.text and importlib.util.find_spec("gpaw") is None
-    return without_gpaw or (snippet.language == "bash" and any(part in snippet.text for part in LEFT_OUT))
+    return without_gpaw or snippet.text.startswith(OTHERS) or any(part in snippet.text for part in LEFT_OUT)
 
 
 def _typed(text: str, desk: Desk) -> str:
@@ -191,13 +182,12 @@ def _run(snippet: Snippet, desk: Desk, out: list[str]) -> None:
     else:
         command = ["/bin/bash", "-c", typed]
         out += [f"$ {typed}"]
-    started = time.monotonic()
     run = subprocess.run(
         command, cwd=desk.folder, env=desk.environment, check=False, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     desk.ran += 1
-    out += [*desk.tidy(run.stdout), f"# {time.monotonic() - started:.0f} s, exit status {run.returncode}", ""]
+    out += [*desk.tidy(run.stdout), f"# exit status {run.returncode}", ""]
     if run.returncode:
         desk.failed.append(f"{snippet.page}: {typed}")
 
