@@ -33,7 +33,8 @@ bench: $(STAMP)  ## every script in benchmarks/, results in benchmarks/results
 	@cd benchmarks && for script in bench_*.py; do ../$(PY) $$script || exit 1; done
 
 serve: $(STAMP)  ## the packaged model on http://127.0.0.1:8000 until Ctrl-C
-	@PYTHONPATH=$(CURDIR) RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.edge:middlewares .venv/bin/serve run serve.app:app
+	@PYTHONPATH=$(CURDIR) RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.edge:middlewares \
+	  MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=4194304 .venv/bin/serve run serve.app:app
 
 docs: $(STAMP)  ## the documentation into build/site
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

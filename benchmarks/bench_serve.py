@@ -9,6 +9,7 @@ Both use the packaged bundle. CHGCARs are densities of the sample on grids of 12
 import argparse
 import http.client
 import json
+import os
 import statistics
 import threading
 import time
@@ -23,6 +24,7 @@ import ray
 from _results import write_result
 from ray import serve
 
+from rhoray.command.serve import NODE
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.resample import fourier_resample
 from rhoray.density.vasp import write_chgcar
@@ -89,6 +91,7 @@ class Client:
 def endpoint() -> Iterator[int]:
     """The packaged bundle on a Ray of this machine; gives the port."""
     port = free_port()
+    os.environ.update(NODE)
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(build(ServeSettings()), name="rhoray", route_prefix="/")

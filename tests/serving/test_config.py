@@ -13,6 +13,7 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
+from rhoray.command.serve import NODE
 from serve.app import GRAPH, app, build
 from serve.deployments import MAX_ONGOING_REQUESTS
 from serve.health import PROBE_DEADLINE_S
@@ -92,6 +93,12 @@ def test_a_misspelt_key_is_found(config):
 
 def test_serve_waits_longer_than_we_do(config):
     assert config["http_options"]["request_timeout_s"] > 2 * ServeSettings().request_timeout_s
+
+
+@pytest.mark.parametrize("file", ["serve/config.yaml", "infra/images/Containerfile", "Makefile"])
+def test_every_way_to_start_asks_the_same_of_a_node(file):
+    text = (ROOT / file).read_text()
+    assert [f"{name}={value}" for name, value in NODE.items() if f"{name}={value}" not in text] == []
 
 
 def test_a_batch_can_fill():

@@ -17,12 +17,19 @@ from rhoray.registry.bundle import resolve
 
 NAME = "rhoray"
 PAUSE_S = 3600.0
+# Read when Ray starts, and by the processes that it starts; serve/config.yaml says what for.
+NODE = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.edge:middlewares",
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "4194304",
+}
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     _reach_the_endpoint()
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.edge:middlewares")  # read when Ray starts
+    for name, value in NODE.items():
+        os.environ.setdefault(name, value)
     bundle = args.bundle if args.bundle == "pretrained:" else resolve(args.bundle)  # a wrong URI is said at once
     # The endpoint lies above this package, which no module of ours imports: only this command looks up.
     settings = importlib.import_module("serve.settings").ServeSettings(bundle=bundle)
