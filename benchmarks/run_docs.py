@@ -55,7 +55,10 @@ LAID_OUT = f"""`CHGCAR` and `crystal.cif` are LiF; `chgcars/` holds {OWN} crysta
 that was cut; `labels.csv` has a column `band_gap` that holds, for want of band gaps, the atoms in 10 cubic Angstrom.
 Progress bars and Ray's own log lines are left out, long lines cut."""
 # A progress bar or what Ray logs about itself: neither is anything that a reader has to compare.
-NOISE = re.compile(r"\d+%\||\| ?\d+/\d+ \[|^\(\w+ pid=|^INFO \d{4}-|^\d{4}-\d\d-\d\d .*(INFO|WARNING) |^\[\d{4}-")
+NOISE = re.compile(
+    r"\d+%\||\| ?\d+/\d+ \[|\(\w+ pid=|^INFO \d{4}-|^\d{4}-\d\d-\d\d .*(INFO|WARNING) |^\[\d{4}-|^[╭├╰│]"
+    r"|^View detailed results|^To visualize your results"
+)
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Desk:
         for place, name in places.items():
             said = said.replace(str(place), name)
         kept = [line.rstrip() for line in said.splitlines() if line.strip() and not NOISE.search(line)]
-        return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in kept]
+        return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE].rpartition(' ')[0]} …" for line in kept]
 
 
 def main() -> None:
