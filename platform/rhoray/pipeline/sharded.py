@@ -206,6 +206,11 @@ class Made:
     name: str = ""
 
 
+def _tasks_at_ray(tasks: int) -> int:
+    """Return how many of so many tasks Ray gets at a time."""
+    return max(1, min(tasks, max(MOST_TASKS_AT_RAY, int(TASKS_FOR_EACH_CPU * num_cpus()))))
+
+
 def _packed(task: ShardTask) -> bytes:
     """Return a task as it waits in the object store: paths repeat themselves, and there may be a million."""
     return zlib.compress(json.dumps({"name": task.name, "items": task.items, "settings": task.settings}).encode(), 1)
@@ -234,7 +239,7 @@ def run_sharded(
         num_cpus=engine.cpus,
         num_gpus=engine.gpus,
         memory=engine.memory,
-        concurrency=max(MOST_TASKS_AT_RAY, int(TASKS_FOR_EACH_CPU * num_cpus())),
+        concurrency=_tasks_at_ray(len(tasks)),
     )
     total = tasks.bounds[-1] if isinstance(tasks, ShardPlan) else sum(len(task.items) for task in tasks)
     with progress_bar(total, engine.label, engine.unit) as bar:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rhoray.core.errors import StorageDown
 from rhoray.core.stages import Stages
 from rhoray.core.storage import read_bytes, remove, write_bytes
+from rhoray.pipeline import sharded
 from rhoray.pipeline.ingest import ingest_shard
 from rhoray.pipeline.sharded import ShardTask, make_shard, plan_shards
 from rhoray.sources.items import list_source
@@ -117,3 +118,10 @@ def test_names_depend_on_items_and_settings_alone():
     names = [task.name for task in plan_shards(items, {"store": "grid"})]
     assert names == [task.name for task in plan_shards(items, {"store": "grid"})]
     assert not set(names) & {task.name for task in plan_shards(items, {"store": "compact"})}
+
+
+@pytest.mark.parametrize(("tasks", "cpus", "expected"), [(5, 2, 5), (1000, 2, 64), (1000, 100, 200), (0, 2, 1)])
+def test_ray_gets_some_tasks_at_a_time(monkeypatch, tasks, cpus, expected):
+    """Enough for every CPU and for an autoscaler to see, few enough for the driver's memory."""
+    monkeypatch.setattr(sharded, "num_cpus", lambda: float(cpus))
+    assert sharded._tasks_at_ray(tasks) == expected
