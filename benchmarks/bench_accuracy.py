@@ -26,9 +26,10 @@ from rhoray.evaluate.protocol import grouped_folds
 from rhoray.evaluate.statistics import Estimate, bootstrap, draws, paired
 from rhoray.features.density import SETTLED
 from rhoray.local.build_pretrained import (
+    FEATURE_MEMBERS,
+    FEATURE_SHARES,
     FOLDS,
     SEED,
-    SHARES,
     TARGETS,
     CrossValidation,
     combine,
@@ -37,7 +38,7 @@ from rhoray.local.build_pretrained import (
 )
 from rhoray.local.training_table import read_table
 from rhoray.models.regressor import from_model_scale
-from rhoray.train.ensemble import MEMBERS, TREES
+from rhoray.train.ensemble import TREES, Crystals
 
 MODULI = ["bulk_modulus", "shear_modulus"]
 ALL = [t.name for t in TARGETS]
@@ -88,19 +89,20 @@ class Accuracy:
 
     def member(self, name: str, member: str, labels: list[str], targets: list[str]) -> dict[str, np.ndarray] | None:
         """Return a member's predictions, None where they are not there and shall not be made."""
-        run = CrossValidation(self.table, self.values, self.folds, self.work, name)
+        crystals = Crystals(self.table.columns(labels), labels)
+        run = CrossValidation(crystals, self.values, self.folds, self.work, name)
         ready = all((self.work / f"{name}-{member}-{i}.npz").exists() for i in range(len(self.folds)))
-        return run.run(member, labels, targets) if ready or self.fit else None
+        return run.run(member, targets) if ready or self.fit else None
 
     def ensemble(self, name: str, labels: list[str], targets: list[str]) -> dict[str, np.ndarray] | None:
         """Return the ensemble's predictions in the targets' units, derived ones too."""
         found = {}
-        for member in MEMBERS:
-            one = self.member(name, member, labels, [t for t in targets if member in SHARES[t]])
+        for member in FEATURE_MEMBERS:
+            one = self.member(name, member, labels, [t for t in targets if member in FEATURE_SHARES[t]])
             if one is None:
                 return None
             found[member] = one
-        return self.derived({t: combine(found, get_target(t)) for t in targets})
+        return self.derived({t: combine(found, get_target(t), FEATURE_SHARES) for t in targets})
 
     def trees(self, name: str, labels: list[str]) -> dict[str, np.ndarray] | None:
         """Return the predictions of trees alone."""
@@ -161,7 +163,7 @@ class Accuracy:
         if full:
             out.append(self.row("all, ensemble", full, self.structures))
             out += ["", *self.density_kinds(full)]
-        with_density = self.member(self.name, TREES, labels, [t for t in ALL if TREES in SHARES[t]])
+        with_density = self.member(self.name, TREES, labels, [t for t in ALL if TREES in FEATURE_SHARES[t]])
         without = self.trees(
             f"{self.name}-{PLAIN}", [x for x in self.table.labels if x.split(".")[0] in ABLATIONS[PLAIN]]
         )

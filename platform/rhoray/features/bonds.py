@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.primitive import Cell, primitive_cell
@@ -28,8 +29,8 @@ ORDERS = (2, 3, 4, 6)
 STRAIN = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class _Bonds:
+@dataclass(frozen=True, slots=True, eq=False)
+class Bonds:
     """A crystal's neighbours with their weights.
 
     Attributes:
@@ -54,8 +55,19 @@ class _Bonds:
         """Sum what belongs to pairs over each site's neighbours."""
         return np.bincount(self.near.first, values, minlength=len(self.rows))
 
+    def log_valence(self) -> np.ndarray:
+        """Return the logarithm of each site's sum of valences."""
+        return np.log(np.maximum(self.per_site(self.valence), 1e-6))
 
-def _bonds(cell: Cell) -> _Bonds:
+    def coordination(self) -> np.ndarray:
+        """Return how many neighbours of equal weight each site would have."""
+        return 1 / np.maximum(self.per_site(self.weight**2), 1e-3)
+
+
+# Of a crystal, sites and bonds look at the same ones.
+@functools.lru_cache(maxsize=8)
+def bonds_of(cell: Cell) -> Bonds:
+    """Return the bonds of a primitive cell."""
     table = element_table()
     rows = table.rows(cell.species)
     near = find_neighbours(cell, CUTOFF)
@@ -64,7 +76,7 @@ def _bonds(cell: Cell) -> _Bonds:
     valence = np.exp((total - near.distance) / SOFTNESS)
     sums = np.bincount(near.first, valence, minlength=len(rows))
     weight = valence / np.maximum(sums, 1e-300)[near.first]
-    return _Bonds(cell, near, near.distance / total, valence, weight, table, rows)
+    return Bonds(cell, near, near.distance / total, valence, weight, table, rows)
 
 
 def _spread(name: str, values: np.ndarray, *, ends: bool = True) -> Iterator[tuple[str, float]]:
@@ -76,7 +88,7 @@ def _spread(name: str, values: np.ndarray, *, ends: bool = True) -> Iterator[tup
 
 
 def _named(density: ChargeDensity) -> Iterator[tuple[str, float]]:
-    b = _bonds(primitive_cell(density.lattice, density.species, density.frac_coords))
+    b = bonds_of(primitive_cell(density.lattice, density.species, density.frac_coords))
     yield from _coordination(b)
     yield from _neighbour_elements(b)
     yield from _placement(b)
@@ -87,9 +99,9 @@ def _named(density: ChargeDensity) -> Iterator[tuple[str, float]]:
     yield from _springs(b)
 
 
-def _coordination(b: _Bonds) -> Iterator[tuple[str, float]]:
-    yield from _spread("valence", np.log(np.maximum(b.per_site(b.valence), 1e-6)))
-    yield from _spread("coordination", 1 / np.maximum(b.per_site(b.weight**2), 1e-3))
+def _coordination(b: Bonds) -> Iterator[tuple[str, float]]:
+    yield from _spread("valence", b.log_valence())
+    yield from _spread("coordination", b.coordination())
     yield from _spread("distance", b.per_site(b.weight * b.near.distance))
     yield from _spread("relative_distance", b.per_site(b.weight * b.x))
     nearest = np.full(len(b.rows), 10.0)
@@ -102,7 +114,7 @@ def _coordination(b: _Bonds) -> Iterator[tuple[str, float]]:
     yield "volume_over_elements", float(volume / b.table.volume[b.rows].sum())
 
 
-def _neighbour_elements(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _neighbour_elements(b: Bonds) -> Iterator[tuple[str, float]]:
     """How neighbours differ from their site, for each property of the elements."""
     for name, column in b.table.properties.items():
         p = column[b.rows]
@@ -115,11 +127,11 @@ def _neighbour_elements(b: _Bonds) -> Iterator[tuple[str, float]]:
         yield f"around_{name}_product", float((p * around).mean() - p.mean() ** 2)
 
 
-def _placement(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _placement(b: Bonds) -> Iterator[tuple[str, float]]:
     """Which elements sit on which kind of site."""
     kinds = {
-        "valence": np.log(np.maximum(b.per_site(b.valence), 1e-6)),
-        "coordination": 1 / np.maximum(b.per_site(b.weight**2), 1e-3),
+        "valence": b.log_valence(),
+        "coordination": b.coordination(),
         "distance": b.per_site(b.weight * b.near.distance),
         "multiplicity": b.cell.multiplicity / len(b.rows),
     }
@@ -129,8 +141,14 @@ def _placement(b: _Bonds) -> Iterator[tuple[str, float]]:
             yield f"place_{name}_{kind}", float(((p - p.mean()) * (values - values.mean())).mean())
 
 
-def _angles(b: _Bonds) -> Iterator[tuple[str, float]]:
-    """Steinhardt's order parameters with soft weights; Phys. Rev. B 28, 784 (1983)."""
+def _angles(b: Bonds) -> Iterator[tuple[str, float]]:
+    for order, values in zip(ORDERS, order_parameters(b), strict=True):
+        yield from _spread(f"order_{order}", values)
+
+
+@functools.lru_cache(maxsize=8)
+def order_parameters(b: Bonds) -> Float[np.ndarray, "orders sites"]:
+    """Return Steinhardt's order parameters with soft weights, each of ORDERS; Phys. Rev. B 28, 784 (1983)."""
     found = np.zeros((len(ORDERS), len(b.rows)))
     strong = b.weight > 1e-4
     first, weight, unit = b.near.first[strong], b.weight[strong], b.near.unit[strong]
@@ -141,8 +159,7 @@ def _angles(b: _Bonds) -> Iterator[tuple[str, float]]:
         pair = np.outer(w, w)
         for k, order in enumerate(ORDERS):
             found[k, site] = (pair * _legendre(order, cosine)).sum()
-    for order, values in zip(ORDERS, found, strict=True):
-        yield from _spread(f"order_{order}", np.sqrt(np.maximum(values, 0)))
+    return np.sqrt(np.maximum(found, 0))
 
 
 def _legendre(order: int, x: np.ndarray) -> np.ndarray:
@@ -156,7 +173,7 @@ def _legendre(order: int, x: np.ndarray) -> np.ndarray:
     return (231 * s**3 - 315 * s**2 + 105 * s - 5) / 16
 
 
-def _two_body(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _two_body(b: Bonds) -> Iterator[tuple[str, float]]:
     """Radial distributions, each pair weighted by a product of two element channels."""
     shells = [np.exp(-0.5 * ((b.x - c) / w) ** 2) for c, w in zip(CENTRES, WIDTHS, strict=True)]
     channels = b.table.channels[b.rows]
@@ -168,7 +185,7 @@ def _two_body(b: _Bonds) -> Iterator[tuple[str, float]]:
                 yield f"pair_{i}_{j}_{c}", float((pair * shell).sum() / len(b.rows))
 
 
-def _embedding(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _embedding(b: Bonds) -> Iterator[tuple[str, float]]:
     """Density of the neighbours' free atoms at each nucleus and half way to it, and how it grows under pressure."""
     d, first, second = b.near.distance, b.near.first, b.near.second
 
@@ -194,7 +211,7 @@ def _embedding(b: _Bonds) -> Iterator[tuple[str, float]]:
         yield f"middle_sum_{power}", float(np.log(1e-4 + values.mean()))
 
 
-def _charges(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _charges(b: Bonds) -> Iterator[tuple[str, float]]:
     charge, energy = equilibrated(b.cell, b.table.chi[b.rows], b.table.radius[b.rows])
     yield "charge_energy", energy / len(b.rows)
     yield from _spread("charge", charge)
@@ -202,7 +219,7 @@ def _charges(b: _Bonds) -> Iterator[tuple[str, float]]:
     yield "charge_bonds", float(b.per_site(b.weight * charge[b.near.first] * charge[b.near.second]).mean())
 
 
-def _springs(b: _Bonds) -> Iterator[tuple[str, float]]:
+def _springs(b: Bonds) -> Iterator[tuple[str, float]]:
     half = 0.5 * b.near.distance
     middle = b.table.density_of(b.rows[b.near.first], half) + b.table.density_of(b.rows[b.near.second], half)
     for name, stiffness in (("valence", b.valence), ("middle", middle**1.5)):

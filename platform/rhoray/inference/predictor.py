@@ -26,6 +26,7 @@ from rhoray.density.read import read_density
 from rhoray.density.valence import electron_count_warning
 from rhoray.features.block import Latent, feature_labels, feature_matrix
 from rhoray.features.registry import get_blocks
+from rhoray.features.sites import sites_of
 from rhoray.inference.prediction import Prediction, PropertyPrediction
 from rhoray.models.frames import encode_densities
 from rhoray.registry.bundle import Bundle, load_bundle
@@ -181,8 +182,9 @@ class Predictor:
         return dict(zip(feature_labels(blocks), values.T, strict=True))
 
     def _values(self, density: ChargeDensity, columns: dict[str, np.ndarray]) -> dict[str, Float[np.ndarray, "1"]]:
+        crystals = [sites_of(density)] if any(r.needs_sites for r in self.bundle.regressors.values()) else None
         learned = {
-            target: regressor.predict(np.stack([columns[c] for c in regressor.about.labels], axis=1))
+            target: regressor.predict(np.stack([columns[c] for c in regressor.about.labels], axis=1), crystals)
             for target, regressor in self.bundle.regressors.items()
         }
         return with_derived(learned, np.array([mass_density(density)]), np.array([volume_per_atom(density)]))

@@ -12,7 +12,7 @@ member says of a fold is written to --work as it is done: a run that was stopped
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,30 +20,61 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pymatgen.core import Composition
+from tqdm import tqdm
 
 from rhoray.core.storage import normalise
 from rhoray.core.targets import BULK_MODULUS, COHESIVE_ENERGY, FORMATION_ENERGY, SHEAR_MODULUS, Target
 from rhoray.density.charge_density import DensityKind
+from rhoray.density.read import read_density
 from rhoray.evaluate.metrics import regression_metrics
 from rhoray.evaluate.protocol import Fold, grouped_folds
+from rhoray.features.sites import Sites, sites_of
 from rhoray.local.training_table import TrainingTable, read_table
 from rhoray.models.difficulty import Difficulty, fit_difficulty, spread_out_of_fold
 from rhoray.models.domain import fit_domain
 from rhoray.models.ensemble import ENSEMBLE
+from rhoray.models.model import Model, SiteModel
 from rhoray.models.regressor import About, Regressor, from_model_scale, to_model_scale
 from rhoray.registry.bundle import publish
 from rhoray.registry.run_files import write_run
 from rhoray.sources.items import sample_uri
+from rhoray.store.codec import to_compact
 from rhoray.store.manifest import read_manifest
-from rhoray.train.ensemble import KERNEL, MEMBERS, NETWORKS, TREES, EnsembleSettings, assemble, fit_member
+from rhoray.train.ensemble import (
+    KERNEL,
+    MEMBERS,
+    NETWORKS,
+    SITES,
+    TREES,
+    Crystals,
+    EnsembleSettings,
+    assemble,
+    fit_member,
+)
 
+Shares = dict[str, dict[str, float]]
 TARGETS = (BULK_MODULUS, SHEAR_MODULUS, FORMATION_ENERGY, COHESIVE_ENERGY)
-# Least squares on out-of-fold predictions, rounded; see benchmarks/results.
-SHARES: dict[str, dict[str, float]] = {
+# Non-negative least squares on out-of-fold predictions, rounded; see benchmarks/results.
+SHARES: Shares = {
     BULK_MODULUS.name: {NETWORKS: 0.4, KERNEL: 0.4, TREES: 0.2},
     SHEAR_MODULUS.name: {NETWORKS: 0.6, KERNEL: 0.2, TREES: 0.2},
     FORMATION_ENERGY.name: {NETWORKS: 0.4, KERNEL: 0.6},
     COHESIVE_ENERGY.name: {NETWORKS: 1.0},
+}
+# The ensemble of those that look at features alone, by which blocks of features are compared.
+FEATURE_SHARES: Shares = {
+    BULK_MODULUS.name: {NETWORKS: 0.4, KERNEL: 0.4, TREES: 0.2},
+    SHEAR_MODULUS.name: {NETWORKS: 0.6, KERNEL: 0.2, TREES: 0.2},
+    FORMATION_ENERGY.name: {NETWORKS: 0.4, KERNEL: 0.6},
+    COHESIVE_ENERGY.name: {NETWORKS: 1.0},
+}
+FEATURE_MEMBERS = (NETWORKS, KERNEL, TREES)
+# What each kind learns, whether or not it has a share: networks are better for all that they learn together.
+LEARNED: dict[str, list[str]] = {
+    NETWORKS: [t.name for t in TARGETS],
+    KERNEL: [BULK_MODULUS.name, SHEAR_MODULUS.name, FORMATION_ENERGY.name],
+    TREES: [BULK_MODULUS.name, SHEAR_MODULUS.name],
+    SITES: [t.name for t in TARGETS],
 }
 FACTS: dict[str, Any] = {
     "data": {
@@ -85,39 +116,37 @@ def domain_labels(labels: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """Folds over a table, and where their predictions are kept.
+    """Folds over crystals, and where their predictions are kept.
 
     Attributes:
-        table: features.
+        crystals: what members look at; without sites, where no member does or its predictions are there already.
         values: target to labels on the model's scale, (n,).
-        folds: over the rows of the table.
+        folds: over the crystals.
         work: folder of the predictions.
         name: what tells this cross-validation's files from others'.
     """
 
-    table: TrainingTable
+    crystals: Crystals
     values: dict[str, np.ndarray]
     folds: Sequence[Fold]
     work: Path
     name: str
 
-    def run(self, member: str, labels: list[str], targets: Sequence[str]) -> dict[str, np.ndarray]:
+    def run(self, member: str, targets: Sequence[str]) -> dict[str, np.ndarray]:
         """Return one member's predictions, on the model's scale, for rows that it had not seen.
 
         Args:
             member: of train.ensemble.MEMBERS.
-            labels: the columns to use.
             targets: to predict.
         """
-        features = self.table.columns(labels)
-        found = {name: np.full(len(features), np.nan) for name in targets}
+        found = {name: np.full(len(self.crystals.features), np.nan) for name in targets}
         self.work.mkdir(parents=True, exist_ok=True)
         for index, (train, test) in enumerate(self.folds):
             path = self.work / f"{self.name}-{member}-{index}.npz"
             if not path.exists():
                 known = {name: self.values[name][train] for name in targets}
-                models = fit_member(member, features[train], labels, known, EnsembleSettings(), SEED)
-                columns = [models[name].predict(features[test]) for name in targets]
+                models = fit_member(member, self.crystals.some(train), known, EnsembleSettings(), SEED)
+                columns = [self.crystals.some(test).predicted_by(models[name]) for name in targets]
                 np.savez(path, names=np.array(targets), rows=test, found=np.array(columns))
                 print(f"{path.name} done", flush=True)
             with np.load(path, allow_pickle=False) as z:
@@ -147,23 +176,29 @@ def model_values(table: TrainingTable, targets: pd.DataFrame) -> dict[str, np.nd
     return {t.name: to_model_scale(joined[t.name].to_numpy(float), log=t.positive) for t in TARGETS}
 
 
-def combine(members: dict[str, dict[str, np.ndarray]], target: Target) -> np.ndarray:
+def table_sites(table: TrainingTable, structures: pd.DataFrame) -> list[Sites]:
+    """Return the sites of each row of the table, read as a prediction reads them."""
+    poscar = structures.set_index("material_id").poscar.loc[table.crystals.material_id]
+    return [sites_of(to_compact(read_density(str(text).encode()))) for text in tqdm(poscar, "sites")]
+
+
+def combine(members: dict[str, dict[str, np.ndarray]], target: Target, shares: Shares = SHARES) -> np.ndarray:
     """Return the shared prediction of a target in its unit."""
-    mean = sum(share * members[m][target.name] for m, share in SHARES[target.name].items())
+    mean = sum(share * members[m][target.name] for m, share in shares[target.name].items())
     return from_model_scale(np.asarray(mean), log=target.positive)
 
 
-def cross_validate(run: CrossValidation, labels: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Return every member's out-of-fold predictions of the targets in which it has a share."""
-    return {member: run.run(member, labels, _with_share(member)) for member in MEMBERS}
-
-
-def _with_share(member: str) -> list[str]:
-    return [t.name for t in TARGETS if member in SHARES[t.name]]
+def cross_validate(run: CrossValidation, members: Sequence[str] = MEMBERS) -> dict[str, dict[str, np.ndarray]]:
+    """Return members' out-of-fold predictions of the targets that they learn."""
+    return {member: run.run(member, LEARNED[member]) for member in members}
 
 
 def _regressor(
-    target: Target, members: dict[str, dict], labels: list[str], metrics: dict[str, float], count: int
+    target: Target,
+    members: Mapping[str, Mapping[str, Model | SiteModel]],
+    labels: list[str],
+    metrics: dict[str, float],
+    count: int,
 ) -> Regressor:
     blocks = list(dict.fromkeys(label.split(".")[0] for label in labels))
     params: dict[str, Any] = {"shares": SHARES[target.name], **asdict(EnsembleSettings())}
@@ -180,13 +215,10 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
     labels = regressor_labels(table.labels)
     values = model_values(table, targets)
     folds = grouped_folds(table.crystals.chemical_system.tolist(), count=FOLDS, seed=SEED)
-    found = cross_validate(CrossValidation(table, values, folds, work, "bundle"), labels)
-    features = table.columns(labels)
-    fitted = {
-        m: fit_member(m, features, labels, {n: values[n] for n in _with_share(m)}, EnsembleSettings(), SEED)
-        for m in MEMBERS
-    }
-    crystals = table.crystals[["material_id", "formula", "mass_density", "volume_per_atom"]]
+    crystals = Crystals(table.columns(labels), labels, table_sites(table, targets))
+    found = cross_validate(CrossValidation(crystals, values, folds, work, "bundle"))
+    fitted = {m: fit_member(m, crystals, {n: values[n] for n in LEARNED[m]}, EnsembleSettings(), SEED) for m in MEMBERS}
+    facts = table.crystals[["material_id", "formula", "mass_density", "volume_per_atom"]]
     run: dict[str, tuple[Regressor, pd.DataFrame]] = {}
     difficulties: dict[str, Difficulty] = {}
     for target in TARGETS:
@@ -199,10 +231,10 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
         residuals = values[target.name] - scaled
         spread = np.full(len(known), np.nan)
         spread[known] = spread_out_of_fold(
-            _folds_within(folds, known), features[known], scaled[known], residuals[known]
+            _folds_within(folds, known), crystals.features[known], scaled[known], residuals[known]
         )
-        difficulties[target.name] = fit_difficulty(labels, features[known], scaled[known], residuals[known])
-        run[target.name] = (regressor, crystals.assign(expected=expected, found=predicted, spread=spread)[known])
+        difficulties[target.name] = fit_difficulty(labels, crystals.features[known], scaled[known], residuals[known])
+        run[target.name] = (regressor, facts.assign(expected=expected, found=predicted, spread=spread)[known])
         print(target.name, json.dumps(metrics), flush=True)
     elements = sorted({e.symbol for f in set(table.crystals.formula) for e in Composition(f).elements})
     domain = fit_domain(elements, domain_labels(labels), table.columns(domain_labels(labels)), KINDS)
@@ -220,7 +252,7 @@ def _folds_within(folds: Sequence[Fold], known: np.ndarray) -> list[Fold]:
 def main() -> None:
     """Build and publish."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, required=True, help="Parquet: material_id and the label columns")
+    parser.add_argument("--table", type=Path, required=True, help="Parquet: material_id, poscar and the label columns")
     parser.add_argument("--features", type=Path, required=True, help="from rhoray.local.training_table")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made on the way")
     parser.add_argument("--encoder", default="pretrained:", help="--out of train_ae, or a bundle (default pretrained:)")

@@ -1,25 +1,29 @@
 """Several models of one target: their weighted mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from rhoray.core.errors import BundleError
+from rhoray.features.sites import Sites
 from rhoray.models.boosted_trees import FILE_NAMES, load_trees
 from rhoray.models.kernel import FILE as KERNEL_FILE
 from rhoray.models.kernel import load_kernel
-from rhoray.models.model import Model
+from rhoray.models.model import Model, SiteModel
 from rhoray.models.network import FILE as NETWORK_FILE
 from rhoray.models.network import load_networks
+from rhoray.models.site_network import FILE as SITES_FILE
+from rhoray.models.site_network import load_site_networks
 
 ENSEMBLE = "ensemble"
-LOADERS: dict[str, Callable[[bytes], Model]] = {
+LOADERS: dict[str, Callable[[bytes], Model | SiteModel]] = {
     FILE_NAMES["lightgbm"]: lambda content: load_trees("lightgbm", content),
     FILE_NAMES["xgboost"]: lambda content: load_trees("xgboost", content),
     NETWORK_FILE: load_networks,
     KERNEL_FILE: load_kernel,
+    SITES_FILE: load_site_networks,
 }
 
 
@@ -27,15 +31,31 @@ LOADERS: dict[str, Callable[[bytes], Model]] = {
 class Ensemble:
     """Members by name, each with a share of the prediction; the shares add up to 1."""
 
-    members: dict[str, Model]
+    members: dict[str, Model | SiteModel]
     shares: dict[str, float]
 
-    def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
-        """Return the weighted mean."""
-        return sum(
-            (self.shares[name] * member.predict(features) for name, member in self.members.items()),
-            np.zeros(len(features)),
-        )
+    @property
+    def needs_sites(self) -> bool:
+        """Whether a member looks at sites."""
+        return any(isinstance(member, SiteModel) for member in self.members.values())
+
+    def predict(
+        self, features: Float[np.ndarray, "n f"], crystals: Sequence[Sites] | None = None
+    ) -> Float[np.ndarray, " n"]:
+        """Return the weighted mean.
+
+        Args:
+            features: (n, f).
+            crystals: (n,); only if `needs_sites`.
+        """
+        found = np.zeros(len(features))
+        for name, member in self.members.items():
+            if isinstance(member, SiteModel):
+                assert crystals is not None, f"member {name} needs sites"
+                found += self.shares[name] * member.predict_sites(crystals)
+            else:
+                found += self.shares[name] * member.predict(features)
+        return found
 
     def to_files(self) -> dict[str, bytes]:
         """Return each member's file, named after the member."""
@@ -56,7 +76,7 @@ def load_ensemble(files: Mapping[str, bytes], shares: Mapping[str, float]) -> En
     Raises:
         BundleError: a member's file is missing, or not what it should be.
     """
-    members: dict[str, Model] = {}
+    members: dict[str, Model | SiteModel] = {}
     for name in shares:
         own = {file.removeprefix(f"{name}."): c for file, c in files.items() if file.startswith(f"{name}.")}
         if len(own) != 1 or (kind := next(iter(own))) not in LOADERS:

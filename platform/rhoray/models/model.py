@@ -1,9 +1,15 @@
-"""What every model of a regressor can do: numbers out, files out. Trees, networks, kernels and ensembles of them."""
+"""What every model of a regressor can do: numbers out, files out. Trees, networks, kernels and ensembles of them.
 
+Most look at features; a network on sites looks at the sites themselves, which no row of fixed length holds.
+"""
+
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from numpy import ndarray
+
+from rhoray.features.sites import Sites
 
 
 @runtime_checkable
@@ -12,6 +18,19 @@ class Model(Protocol):
 
     def predict(self, features: Float[ndarray, "n f"]) -> Float[ndarray, " n"]:
         """Return one number per row."""
+        ...
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the model's files by name, no pickle among them."""
+        ...
+
+
+@runtime_checkable
+class SiteModel(Protocol):
+    """A fitted model that looks at a crystal's sites instead of features."""
+
+    def predict_sites(self, crystals: Sequence[Sites]) -> Float[ndarray, " n"]:
+        """Return one number per crystal."""
         ...
 
     def to_files(self) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ On disk it is a folder: `regressor.json` and one model file, or one for each mem
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ from jaxtyping import Float
 
 from rhoray.core.errors import BundleError
 from rhoray.core.targets import Target, get_target
+from rhoray.features.sites import Sites
 from rhoray.models.attention_cnn import ATTENTION_CNN, WEIGHTS, load_attention_cnn
 from rhoray.models.boosted_trees import FILE_NAMES, load_trees
-from rhoray.models.ensemble import ENSEMBLE, load_ensemble
+from rhoray.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
 from rhoray.models.model import Model
 
 ABOUT = "regressor.json"
@@ -64,9 +66,23 @@ class Regressor:
         """The property that is predicted."""
         return get_target(self.about.target, self.about.unit)
 
-    def predict(self, features: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
-        """Return predictions in the target's unit."""
-        return from_model_scale(self.model.predict(features), log=self.about.log)
+    @property
+    def needs_sites(self) -> bool:
+        """Whether the model looks at sites besides features."""
+        return isinstance(self.model, Ensemble) and self.model.needs_sites
+
+    def predict(
+        self, features: Float[np.ndarray, "n f"], crystals: Sequence[Sites] | None = None
+    ) -> Float[np.ndarray, " n"]:
+        """Return predictions in the target's unit.
+
+        Args:
+            features: (n, f).
+            crystals: (n,); only if `needs_sites`.
+        """
+        model = self.model
+        found = model.predict(features, crystals) if isinstance(model, Ensemble) else model.predict(features)
+        return from_model_scale(found, log=self.about.log)
 
     def to_files(self) -> dict[str, bytes]:
         """Return the folder's content by file name."""

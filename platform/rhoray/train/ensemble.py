@@ -1,6 +1,6 @@
-"""Fit what the packaged bundle predicts with: networks, a kernel and trees, averaged. No Ray.
+"""Fit what the packaged bundle predicts with: networks on features and on sites, a kernel and trees, averaged. No Ray.
 
-The networks learn all targets together; kernel and trees learn one at a time. Members that go wrong in different
+Networks learn all targets together; kernel and trees learn one at a time. Members that go wrong in different
 places make an average that is better than the best of them.
 """
 
@@ -12,25 +12,28 @@ import lightgbm
 import numpy as np
 from jaxtyping import Float
 
+from rhoray.core.targets import COHESIVE_ENERGY, FORMATION_ENERGY
+from rhoray.features.sites import Sites
 from rhoray.models.boosted_trees import BoostedTrees
 from rhoray.models.ensemble import Ensemble
-from rhoray.models.model import Model
+from rhoray.models.model import Model, SiteModel
 from rhoray.train.kernel import KernelSettings, fit_kernel
 from rhoray.train.network import NetworkSettings, fit_networks
+from rhoray.train.site_network import SiteSettings, fit_site_networks
 
-NETWORKS, KERNEL, TREES = "networks", "kernel", "trees"
-MEMBERS = (NETWORKS, KERNEL, TREES)
+NETWORKS, KERNEL, TREES, SITES = "networks", "kernel", "trees", "sites"
+MEMBERS = (NETWORKS, KERNEL, TREES, SITES)
 # Element fractions, and nothing else, enter the kernel as a linear model.
 LINEAR_BLOCK = "elements"
 LINEAR_SCALE = 3.0
+# What is nearly linear in element fractions.
+LINEAR_TARGETS = frozenset({FORMATION_ENERGY.name, COHESIVE_ENERGY.name})
 TREE_ROUNDS = 500
 TREE_PARAMS: dict[str, Any] = {
     "objective": "l2", "learning_rate": 0.04, "num_leaves": 20, "min_data_in_leaf": 8, "bagging_fraction": 0.8,
     "bagging_freq": 1, "feature_fraction": 0.2, "lambda_l2": 1.0, "verbosity": -1, "num_threads": 1,
     "deterministic": True, "force_row_wise": True,
 }  # fmt: skip
-
-Matrix = Float[np.ndarray, "n f"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +42,62 @@ class EnsembleSettings:
 
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     kernel: KernelSettings = field(default_factory=KernelSettings)
+    sites: SiteSettings = field(default_factory=SiteSettings)
     tree_rounds: int = TREE_ROUNDS
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Crystals:
+    """What members look at.
+
+    Attributes:
+        features: (n, f).
+        labels: of the features, `<block>.<name>`.
+        sites: of each crystal, (n,); None where no member looks at them.
+    """
+
+    features: Float[np.ndarray, "n f"]
+    labels: Sequence[str]
+    sites: Sequence[Sites] | None = None
+
+    def some(self, rows: np.ndarray) -> "Crystals":
+        """Return the crystals of some rows."""
+        sites = None if self.sites is None else [self.sites[row] for row in rows]
+        return Crystals(self.features[rows], self.labels, sites)
+
+    def predicted_by(self, model: Model | SiteModel) -> Float[np.ndarray, " n"]:
+        """Return what a member says of each."""
+        if isinstance(model, SiteModel):
+            assert self.sites is not None
+            return model.predict_sites(self.sites)
+        return model.predict(self.features)
+
+
 def fit_member(
-    kind: str, features: Matrix, labels: Sequence[str], targets: Mapping[str, np.ndarray], settings: EnsembleSettings,
-    seed: int,
-) -> dict[str, Model]:  # fmt: skip
+    kind: str, crystals: Crystals, targets: Mapping[str, np.ndarray], settings: EnsembleSettings, seed: int
+) -> Mapping[str, Model | SiteModel]:
     """Return one kind of member for each target.
 
     Args:
         kind: one of MEMBERS.
-        features: (n, f).
-        labels: of the features, `<block>.<name>`.
+        crystals: to learn from; with sites if the kind is SITES, which looks at nothing else.
         targets: name to values on the scale that shall be predicted, (n,); NaN where unknown.
         settings: see there.
         seed: of all that is drawn.
     """
+    features = crystals.features
+    if kind == SITES:
+        assert crystals.sites is not None
+        linear = [name for name in targets if name in LINEAR_TARGETS]
+        return fit_site_networks(crystals.sites, targets, settings.sites, seed, linear)
     if kind == NETWORKS:
-        return dict(fit_networks(features, targets, settings.networks, seed))
-    out: dict[str, Model] = {}
-    linear = np.array([LINEAR_SCALE if label.startswith(f"{LINEAR_BLOCK}.") else 0.0 for label in labels])
+        return fit_networks(features, targets, settings.networks, seed)
+    out: dict[str, Model | SiteModel] = {}
+    slopes = np.array([LINEAR_SCALE if label.startswith(f"{LINEAR_BLOCK}.") else 0.0 for label in crystals.labels])
     for name, values in targets.items():
         known = np.isfinite(values)
         if kind == KERNEL:
-            out[name] = fit_kernel(features[known], values[known], linear, settings.kernel, seed)
+            out[name] = fit_kernel(features[known], values[known], slopes, settings.kernel, seed)
         else:
             data = lightgbm.Dataset(features[known], values[known])
             booster = lightgbm.train({**TREE_PARAMS, "seed": seed}, data, settings.tree_rounds)
@@ -71,7 +105,9 @@ def fit_member(
     return out
 
 
-def assemble(members: Mapping[str, Mapping[str, Model]], shares: Mapping[str, float], target: str) -> Ensemble:
+def assemble(
+    members: Mapping[str, Mapping[str, Model | SiteModel]], shares: Mapping[str, float], target: str
+) -> Ensemble:
     """Return a target's ensemble of the members that have a share.
 
     Args:
