@@ -6,6 +6,7 @@ the networks learn what a linear model of element fractions leaves. What is kept
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -247,4 +248,4 @@ def _fit_one(graphs: _Graphs, y: torch.Tensor, settings: SiteSettings, seed: int
                 optimiser.step()
                 schedule.step()
                 kept.update_parameters(net)
-    return kept.module.eval()
+    return cast(_SiteNetwork, kept.module).eval()
