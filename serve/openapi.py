@@ -42,7 +42,7 @@ def model_card() -> Responses:
     """Return the entry for a model card."""
     example = {
         "name": "pretrained",
-        "version": "20261124-98c48fa4",
+        "version": "20261126-8a6faad4",
         "targets": [{"target": "bulk_modulus", "unit": "GPa"}],
     }
     return {200: {"description": "OK", "content": {"application/json": {"example": example}}}}

@@ -44,7 +44,7 @@ class Model(BaseModel):
     """Which bundle answered."""
 
     name: str = Field(examples=["pretrained"])
-    version: str = Field(examples=["20261124-98c48fa4"])
+    version: str = Field(examples=["20261126-8a6faad4"])
 
 
 class PredictResponse(BaseModel):
