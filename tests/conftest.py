@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 # Where `pytest.mark.cluster` stands, as the process that deals out the tests must know it.
 NEED_RAY = ("tests/cluster/", "tests/serving/test_http.py", "tests/serving/test_faults.py")
+# Of those, what starts nodes of its own.
+OWN_RAY = tuple(f"tests/cluster/test_{name}.py" for name in ("installed", "nodes", "spilling"))
 BUCKET = "tests"
 PUBLIC_BUCKET = "materialsproject-parsed"
 IDENTITIES = [
@@ -51,11 +53,13 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """With `-n 2`, one process runs all that needs the session's one Ray, in order; the other fills its waiting."""
+    """With `-n 2`, one process runs all that needs the session's one Ray, in order; the other what remains."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid):
+            if nodeid.startswith(OWN_RAY):
+                return "nodes"
             return "ray" if nodeid.startswith(NEED_RAY) else nodeid
 
     return OneRay(config, log)
