@@ -1,10 +1,14 @@
-"""On a real Serve: a replica that is killed costs no answer, and who goes away takes his work along."""
+"""On a real Serve: neither a dead replica nor a new bundle costs an answer, and who goes away takes his work along."""
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import socket
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,10 +16,10 @@ import httpx
 import pytest
 from ray import serve
 
-from benchmarks._clients import at_work
 from rhoray.client import Client
 from rhoray.local.processes import descendants, title
-from serve.app import Api
+from rhoray.registry.bundle import resolve
+from serve.app import Api, build
 from serve.canary import canary_file
 from serve.deployments import Parser
 from serve.settings import ServeSettings
@@ -27,10 +31,12 @@ def replicas(name):
     return [pid for pid in descendants(os.getpid()) if f"ServeReplica:rhoray:{name}" in title(pid)]
 
 
+@contextmanager
 def clients(url, content, answers, lost):
-    """Three clients at work inside a block; each answer is noted with its time."""
+    """Three clients at work; gives nothing, and notes each answer with its time."""
+    ended = threading.Event()
 
-    def work(_, ended):
+    def work():
         client = Client(url)
         while not ended.is_set():
             try:
@@ -39,7 +45,15 @@ def clients(url, content, answers, lost):
             except Exception as error:  # noqa: BLE001 - whatever it is, an answer was lost
                 lost.append(error)
 
-    return at_work(3, work)
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
@@ -110,3 +124,70 @@ def test_who_goes_away_takes_his_work_along(served_url, tmp_path):
         assert httpx.get(f"{served_url}/v1/health", timeout=10).json()["ready"]
     finally:
         serve.delete("slow")
+
+
+def version_of_packaged_bundle(folder, version):
+    """A copy of the packaged bundle under another version."""
+    target = folder / version
+    shutil.copytree(resolve("pretrained:").removeprefix("file://"), target)
+    card = json.loads((target / "card.json").read_text())
+    (target / "card.json").write_text(json.dumps(card | {"version": version}))
+    return target
+
+
+def with_an_altered_file(bundle):
+    """The bundle after a byte of one of the files that its card names has changed."""
+    name = min(json.loads((bundle / "card.json").read_text())["files"])
+    content = bytearray((bundle / name).read_bytes())
+    content[-1] ^= 1
+    (bundle / name).write_bytes(content)
+    return bundle
+
+
+@contextmanager
+def asking(url, content, seen):
+    """One sender at work that never tries twice; notes status and model version of each answer."""
+    ended = threading.Event()
+
+    def work():
+        with httpx.Client(timeout=60) as client:
+            while not ended.is_set():
+                answer = client.post(f"{url}/v1/predict", files={"file": ("CHGCAR", content)})
+                seen.append((answer.status_code, answer.json().get("model", {}).get("version")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def deploy(bundle):
+    """Put a bundle in the place of the one that is served, and wait until it is."""
+    serve.run(build(ServeSettings(bundle=str(bundle))), name="rolling", route_prefix="/rolling")
+
+
+def test_a_bundle_that_does_not_load_never_takes_over_and_one_that_does_costs_no_request(served_url, tmp_path):
+    """The old replicas answer all the while, and the state of the deployment says what is wrong with the new bundle."""
+    first, altered, second = (version_of_packaged_bundle(tmp_path, name) for name in ("first", "altered", "second"))
+    seen = []
+    deploy(first)
+    try:
+        with asking(f"{served_url}/rolling", canary_file(), seen):
+            with pytest.raises(RuntimeError, match="rolling"):
+                deploy(with_an_altered_file(altered))
+            state = serve.status().applications["rolling"]
+            assert str(state.status.value) == "DEPLOY_FAILED"
+            assert "was altered (SHA-256" in " ".join(d.message for d in state.deployments.values())
+            until_then = len(seen)
+            assert until(lambda: len(seen) > until_then + 5)
+            assert set(seen) == {(200, "first")}
+            deploy(second)
+            until_then = len(seen)
+            assert until(lambda: len(seen) > until_then + 5)
+        assert set(seen) == {(200, "first"), (200, "second")}
+        assert set(seen[until_then + 1 :]) == {(200, "second")}
+    finally:
+        serve.delete("rolling")
