@@ -6,9 +6,7 @@ import os
 import shutil
 import signal
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ import httpx
 import pytest
 from ray import serve
 
+from benchmarks._clients import at_work
 from rhoray.client import Client
 from rhoray.local.processes import descendants, title
 from rhoray.registry.bundle import resolve
@@ -31,12 +30,10 @@ def replicas(name):
     return [pid for pid in descendants(os.getpid()) if f"ServeReplica:rhoray:{name}" in title(pid)]
 
 
-@contextmanager
 def clients(url, content, answers, lost):
-    """Three clients at work; gives nothing, and notes each answer with its time."""
-    ended = threading.Event()
+    """Three clients at work inside a block; each answer is noted with its time."""
 
-    def work():
+    def work(_, ended):
         client = Client(url)
         while not ended.is_set():
             try:
@@ -45,15 +42,7 @@ def clients(url, content, answers, lost):
             except Exception as error:  # noqa: BLE001 - whatever it is, an answer was lost
                 lost.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+    return at_work(3, work)
 
 
 def test_a_killed_replica_costs_no_answer(served_url, sample_chgcars):
@@ -144,24 +133,16 @@ def with_an_altered_file(bundle):
     return bundle
 
 
-@contextmanager
 def asking(url, content, seen):
-    """One sender at work that never tries twice; notes status and model version of each answer."""
-    ended = threading.Event()
+    """One sender at work inside a block, that never tries twice; notes status and model version of each answer."""
 
-    def work():
+    def work(_, ended):
         with httpx.Client(timeout=60) as client:
             while not ended.is_set():
                 answer = client.post(f"{url}/v1/predict", files={"file": ("CHGCAR", content)})
                 seen.append((answer.status_code, answer.json().get("model", {}).get("version")))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return at_work(1, work)
 
 
 def deploy(bundle):
