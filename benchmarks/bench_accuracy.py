@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _feature_ensemble import FEATURE_MEMBERS, FEATURE_SHARES
 from _results import write_result
 
 from rhoray.core.targets import get_target, with_derived
@@ -26,8 +27,6 @@ from rhoray.evaluate.protocol import grouped_folds
 from rhoray.evaluate.statistics import Estimate, bootstrap, draws, paired
 from rhoray.features.density import SETTLED
 from rhoray.local.build_pretrained import (
-    FEATURE_MEMBERS,
-    FEATURE_SHARES,
     FOLDS,
     SEED,
     TARGETS,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _feature_ensemble import FEATURE_MEMBERS, FEATURE_SHARES
 from _results import write_result
 from sklearn.metrics import mean_absolute_error, r2_score
 
@@ -21,8 +22,6 @@ from rhoray.core.targets import get_target, in_reading_order, with_derived
 from rhoray.evaluate.protocol import grouped_folds
 from rhoray.evaluate.statistics import bootstrap, draws, paired
 from rhoray.local.build_pretrained import (
-    FEATURE_MEMBERS,
-    FEATURE_SHARES,
     FOLDS,
     SEED,
     STRUCTURE,

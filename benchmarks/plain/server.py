@@ -21,7 +21,7 @@ def predict(file: Annotated[UploadFile, "a CHGCAR"]) -> list[dict[str, Any]]:
         density = read_input(file.file.read())
     except InputRefused as error:
         raise HTTPException(422, str(error)) from error
-    (found,) = predictor([density])
+    found = predictor(density)
     return [
         {"target": p.target, "value": p.value, "low": p.lower, "high": p.upper, "unit": p.unit}
         for p in found.properties

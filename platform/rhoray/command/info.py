@@ -11,13 +11,11 @@ from pymatgen.core import Lattice
 from rhoray.command.terminal import bold, paint, say
 from rhoray.core.errors import InputRefused
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.chgcar_json import magnetisation_grids
 from rhoray.density.crystal import mass_density, reduced_formula, symmetry
 from rhoray.density.decompress import compression_of, decompress
-from rhoray.density.read import MOST_NEGATIVE, read_density
+from rhoray.density.read import MOST_NEGATIVE, read_density_and_spin
 from rhoray.density.sniff import sniff
 from rhoray.density.valence import electron_count_warning, electron_range
-from rhoray.density.vasp import read_chgcar_and_spin
 from rhoray.inference.predictor import Predictor
 from rhoray.store.codec import to_compact
 
@@ -69,18 +67,10 @@ def describe(content: bytes) -> dict[str, Any]:
     try:
         plain = decompress(content)
         facts["format"] = sniff(plain)
-        density = read_density(plain)
-        facts["magnetisation_grids"] = _magnetisation_grids(plain, facts["format"])
+        density, facts["magnetisation_grids"] = read_density_and_spin(plain)
     except InputRefused as error:
         return {**facts, "checks": [asdict(Check(f"readable ({error.code})", False, str(error)))]}
     return {**facts, **_facts(density), "checks": [asdict(check) for check in _checks(density)]}
-
-
-def _magnetisation_grids(plain: bytes, form: str) -> int | None:
-    """Return how many grids of the magnetisation a file holds, None where its format has no place for them."""
-    if form == "chgcar":
-        return read_chgcar_and_spin(plain)[1]
-    return magnetisation_grids(plain) if form == "chgcar-json" else None
 
 
 def _facts(density: ChargeDensity) -> dict[str, Any]:

@@ -21,11 +21,14 @@ _EXPECTED = (
 )
 
 
-def read_chgcar_json(content: bytes) -> ChargeDensity:
-    """Return the total valence density of a CHGCAR document.
+def read_chgcar_json_and_spin(content: bytes) -> tuple[ChargeDensity, int]:
+    """Return the total valence density of a CHGCAR document, and how many grids of the magnetisation it holds beside.
 
     Args:
         content: the plain bytes: the `Chgcar` dict itself, or a document that holds it as `data`.
+
+    Returns:
+        The density, e/A3, and 0 (spins not told apart), 1 (collinear) or 3 (non-collinear).
 
     Raises:
         UnknownFormat: another kind of document.
@@ -39,24 +42,15 @@ def read_chgcar_json(content: bytes) -> ChargeDensity:
     chgcar = _chgcar_of(document)
     try:
         lattice, species, sites = _crystal(chgcar["poscar"])
-        total = chgcar["data"]["total"]
+        data = chgcar["data"]
+        total, grids = data["total"], 3 if "diff_x" in data else int("diff" in data)
         values = _grid(total["data"] if isinstance(total, dict) else total)
     except _NOT_A_CHGCAR as error:
         raise Unreadable(f"no CHGCAR in this JSON: {type(error).__name__} {error}; {_EXPECTED}") from error
     volume = abs(np.linalg.det(lattice))
     if not volume > 0:
         raise Impossible(f"the lattice is singular: volume {volume:.3g} A^3")
-    return ChargeDensity(values=values / volume, lattice=lattice, species=species, frac_coords=sites)
-
-
-def magnetisation_grids(content: bytes) -> int:
-    """Return how many grids of the magnetisation a CHGCAR document holds beside its density: 0, 1 or 3.
-
-    Args:
-        content: the plain bytes of a document that `read_chgcar_json` takes.
-    """
-    data = _chgcar_of(orjson.loads(content))["data"]
-    return 3 if "diff_x" in data else int("diff" in data)
+    return ChargeDensity(values=values / volume, lattice=lattice, species=species, frac_coords=sites), grids
 
 
 def _chgcar_of(document: object) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from scipy.spatial import KDTree
 
 from rhoray.core.errors import Impossible
 from rhoray.density.charge_density import ChargeDensity
-from rhoray.density.chgcar_json import read_chgcar_json
+from rhoray.density.chgcar_json import read_chgcar_json_and_spin
 from rhoray.density.cube import read_cube
 from rhoray.density.decompress import DEFAULT_LIMIT, decompress
 from rhoray.density.promolecule import promolecular_density
 from rhoray.density.sniff import sniff
 from rhoray.density.structure_files import read_structure
 from rhoray.density.valence import check_electron_count
-from rhoray.density.vasp import read_chgcar
+from rhoray.density.vasp import read_chgcar_and_spin
 
 # Negative charge over the total: 3.3 % at most in 855 PAW densities (small lobes near the nuclei), half or more in a
 # spin or difference density.
@@ -31,18 +31,31 @@ def read_density(content: bytes, *, limit: int = DEFAULT_LIMIT) -> ChargeDensity
     Raises:
         InputRefused: one of its children says why: UnknownFormat, Unreadable, Impossible, TooLarge.
     """
+    return read_density_and_spin(content, limit=limit)[0]
+
+
+def read_density_and_spin(content: bytes, *, limit: int = DEFAULT_LIMIT) -> tuple[ChargeDensity, int | None]:
+    """Return what `read_density` does, and how many grids of the magnetisation follow the density.
+
+    It takes and raises what `read_density` does.
+
+    Returns:
+        The density, e/A3, and 0 (spins not told apart), 1 (collinear) or 3 (non-collinear); None where the format has
+        no place for a magnetisation, which is left unread.
+    """
     plain = decompress(content, limit=limit)
     form = sniff(plain)
+    grids: int | None = None
     if form == "chgcar":
-        density = read_chgcar(plain)
+        density, grids = read_chgcar_and_spin(plain)
     elif form == "chgcar-json":
-        density = read_chgcar_json(plain)
+        density, grids = read_chgcar_json_and_spin(plain)
     elif form == "cube":
         density = read_cube(plain)
     else:
-        return promolecular_density(read_structure(plain, form))
+        return promolecular_density(read_structure(plain, form)), None
     _check_plausible(density)
-    return density
+    return density, grids
 
 
 def _check_plausible(density: ChargeDensity) -> None:

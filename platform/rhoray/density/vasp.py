@@ -38,32 +38,20 @@ LONGEST_HEADER = 2**22
 MEND = "mend the header, or copy the file again"
 
 
-def read_chgcar(content: bytes) -> ChargeDensity:
-    """Return the total valence density of a CHGCAR or CHG.
-
-    Args:
-        content: the plain bytes of the file.
-
-    Raises:
-        Unreadable: truncated, garbled, or without element symbols.
-        Impossible: grid and header disagree, or no crystal has such a density.
-        TooLarge: more atoms than RhoRay takes.
-    """
-    return read_chgcar_and_spin(content)[0]
-
-
 def read_chgcar_and_spin(content: bytes) -> tuple[ChargeDensity, int]:
     """Return the total valence density of a CHGCAR or CHG, and how many grids of the magnetisation follow it.
 
     Args:
         content: the plain bytes of the file.
 
-    Raises:
-        InputRefused: as `read_chgcar`.
-
     Returns:
         The density, e/A3, and 0 (spins not told apart), 1 (collinear) or 3 (non-collinear); the magnetisation itself
         is checked to be whole, and left unread.
+
+    Raises:
+        Unreadable: truncated, garbled, or without element symbols.
+        Impossible: grid and header disagree, or no crystal has such a density.
+        TooLarge: more atoms than RhoRay takes.
     """
     end = _HEADER_END.search(content, content.find(b"\n") + 1)
     if end is None:

@@ -33,7 +33,7 @@ from rhoray.local.training_table import TrainingTable, read_table
 from rhoray.models.difficulty import Difficulty, fit_difficulty, spread_out_of_fold
 from rhoray.models.domain import fit_domain
 from rhoray.models.ensemble import ENSEMBLE
-from rhoray.models.model import Model, SiteModel
+from rhoray.models.model import Model, SiteModel, predicted_by
 from rhoray.models.regressor import About, Regressor, from_model_scale, to_model_scale
 from rhoray.registry.bundle import publish
 from rhoray.registry.run_files import write_run
@@ -62,14 +62,6 @@ SHARES: Shares = {
     FORMATION_ENERGY.name: {KERNEL: 0.3, SITES: 0.7},
     COHESIVE_ENERGY.name: {SITES: 1.0},
 }
-# The ensemble of those that look at features alone, by which blocks of features are compared.
-FEATURE_SHARES: Shares = {
-    BULK_MODULUS.name: {NETWORKS: 0.4, KERNEL: 0.4, TREES: 0.2},
-    SHEAR_MODULUS.name: {NETWORKS: 0.6, KERNEL: 0.2, TREES: 0.2},
-    FORMATION_ENERGY.name: {NETWORKS: 0.4, KERNEL: 0.6},
-    COHESIVE_ENERGY.name: {NETWORKS: 1.0},
-}
-FEATURE_MEMBERS = (NETWORKS, KERNEL, TREES)
 # What each kind learns, whether or not it has a share: networks are better for all that they learn together.
 LEARNED: dict[str, list[str]] = {
     NETWORKS: [t.name for t in TARGETS],
@@ -147,7 +139,8 @@ class CrossValidation:
             if not path.exists():
                 known = {name: self.values[name][train] for name in targets}
                 models = fit_member(member, self.crystals.some(train), known, EnsembleSettings(), SEED)
-                columns = [self.crystals.some(test).predicted_by(models[name]) for name in targets]
+                unseen = self.crystals.some(test)
+                columns = [predicted_by(models[name], unseen.features, unseen.sites) for name in targets]
                 np.savez(path, names=np.array(targets), rows=test, found=np.array(columns))
                 print(f"{path.name} done", flush=True)
             with np.load(path, allow_pickle=False) as z:

@@ -11,7 +11,7 @@ from rhoray.features.sites import Sites
 from rhoray.models.boosted_trees import FILE_NAMES, load_trees
 from rhoray.models.kernel import FILE as KERNEL_FILE
 from rhoray.models.kernel import load_kernel
-from rhoray.models.model import Model, SiteModel
+from rhoray.models.model import Model, SiteModel, predicted_by
 from rhoray.models.network import FILE as NETWORK_FILE
 from rhoray.models.network import load_networks
 from rhoray.models.site_network import FILE as SITES_FILE
@@ -48,14 +48,10 @@ class Ensemble:
             features: (n, f).
             crystals: (n,); only if `needs_sites`.
         """
-        found = np.zeros(len(features))
-        for name, member in self.members.items():
-            if isinstance(member, SiteModel):
-                assert crystals is not None, f"member {name} needs sites"
-                found += self.shares[name] * member.predict_sites(crystals)
-            else:
-                found += self.shares[name] * member.predict(features)
-        return found
+        return sum(
+            (self.shares[name] * predicted_by(member, features, crystals) for name, member in self.members.items()),
+            np.zeros(len(features)),
+        )
 
     def to_files(self) -> dict[str, bytes]:
         """Return each member's file, named after the member."""

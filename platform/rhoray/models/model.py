@@ -36,3 +36,19 @@ class SiteModel(Protocol):
     def to_files(self) -> dict[str, bytes]:
         """Return the model's files by name, no pickle among them."""
         ...
+
+
+def predicted_by(
+    model: Model | SiteModel, features: Float[ndarray, "n f"], crystals: Sequence[Sites] | None
+) -> Float[ndarray, " n"]:
+    """Return what a model says of each crystal, whichever of the two it looks at.
+
+    Args:
+        model: of either kind.
+        features: (n, f).
+        crystals: (n,); None only if the model does not look at sites.
+    """
+    if isinstance(model, SiteModel):
+        assert crystals is not None, "this model looks at sites"
+        return model.predict_sites(crystals)
+    return model.predict(features)

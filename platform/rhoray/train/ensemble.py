@@ -65,13 +65,6 @@ class Crystals:
         sites = None if self.sites is None else [self.sites[row] for row in rows]
         return Crystals(self.features[rows], self.labels, sites)
 
-    def predicted_by(self, model: Model | SiteModel) -> Float[np.ndarray, " n"]:
-        """Return what a member says of each."""
-        if isinstance(model, SiteModel):
-            assert self.sites is not None
-            return model.predict_sites(self.sites)
-        return model.predict(self.features)
-
 
 def fit_member(
     kind: str, crystals: Crystals, targets: Mapping[str, np.ndarray], settings: EnsembleSettings, seed: int

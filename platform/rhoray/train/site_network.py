@@ -123,7 +123,6 @@ class _SiteNetwork(nn.Module):
         super().__init__()
         width, (first, second) = settings.width, settings.head
         self.rounds = settings.rounds
-        self.strain = settings.strain
         self.element = nn.Embedding(elements, width)
         nn.init.normal_(self.element.weight, std=0.3)
         self.known = nn.Linear(known, width)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rhoray.core.errors import Impossible, InputRefused
 from rhoray.density.read import read_density
-from rhoray.density.vasp import read_chgcar, read_poscar, write_chgcar
+from rhoray.density.vasp import read_chgcar_and_spin, read_poscar, write_chgcar
 from tests.unit.builders import chgcar_text, rotation, salt, salt_chgcar, skewed, with_lattice
 
 VALID = salt_chgcar()
@@ -68,7 +68,7 @@ def replaced(old: bytes, new: bytes, *, at: int = 0) -> bytes:
 
 def test_a_grid_count_of_thousands_of_digits():
     with pytest.raises(Impossible, match="grid counts of"):
-        read_chgcar(replaced(b"    8    9   10", b"1" * 5000 + b" 9 10"))
+        read_chgcar_and_spin(replaced(b"    8    9   10", b"1" * 5000 + b" 9 10"))
 
 
 @pytest.mark.parametrize("share", np.linspace(0.001, 0.995, 40).round(3))
