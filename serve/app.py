@@ -26,19 +26,19 @@ from serve.parsing import FileParser
 from serve.remote import RemoteModel
 from serve.routes import build_api
 from serve.scaling import COMMON, scaling
-from serve.settings import ServeSettings
+from serve.settings import LARGEST_LOAD, ServeSettings
 
 # Requests of one ingress replica, which only passes them on.
 TARGET_REQUESTS = 24
 WARM_UP_SECONDS = 20.0
 
 
-# Serve takes in more requests than `max_concurrent_requests`, so that it is us who refuse the
-# rest, with a problem document; beyond these numbers its proxy answers 503 in plain text.
+# Of what is too much, the ingress refuses a little itself and Serve's proxy the rest: a request that comes as far as
+# the ingress costs the processes that answer more than one that does not, and makes the accepted ones wait.
 @serve.deployment(
     **COMMON,
-    max_ongoing_requests=256,
-    max_queued_requests=64,
+    max_ongoing_requests=LARGEST_LOAD,
+    max_queued_requests=LARGEST_LOAD // 4,
     autoscaling_config=scaling(target=TARGET_REQUESTS),
 )
 @serve.ingress()

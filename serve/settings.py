@@ -10,6 +10,8 @@ MIB = 2**20
 ENVELOPE_BYTES = MIB
 # The deployments' queues are sized for batches up to this; see deployments.py.
 LARGEST_BATCH = 16
+# The ingress replica takes in this many requests; see app.py.
+LARGEST_LOAD = 64
 
 
 class ServeSettings(BaseSettings):
@@ -29,7 +31,7 @@ class ServeSettings(BaseSettings):
     max_concurrent_requests: int = Field(
         default=32,
         ge=1,
-        le=128,
+        le=LARGEST_LOAD,
         description="requests that one ingress replica works on; more get 503",
     )
     parse_workers: int = Field(default=2, ge=1, le=64, description="files parsed at once by a parser replica")
