@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,9 +27,8 @@ def replicas(node: Node) -> Counter[str]:
     return Counter(stage for stage in STAGES for held in titles if f"ServeReplica:{APP}:{stage}" in held)
 
 
-def lose_node(work: Path) -> dict[str, Any]:
+def lose_node() -> dict[str, Any]:
     """Serve two replicas a stage on three nodes, kill the fullest while clients ask; return the row of the table."""
-    del work
     # Nobody ships a package to replicas: the nodes have it, as those of an image do.
     environment = {**NODE, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
     with nodes(NODES, object_store_memory=OBJECT_STORE, **environment) as cluster:

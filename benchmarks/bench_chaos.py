@@ -165,7 +165,7 @@ def main() -> None:
         if wanted := set(JOBS) if args.undisturbed else {FAULTS[name].job for name in chosen if name in FAULTS}:
             run_undisturbed(args.work, wanted)
         for name in chosen:
-            row = disturb(args.work, FAULTS[name]) if name in FAULTS else _chaos_serving.lose_node(args.work)
+            row = disturb(args.work, FAULTS[name]) if name in FAULTS else _chaos_serving.lose_node()
             keep(args.work, "rows.json", name, row)
             print(name, outcome(row), json.dumps(row), flush=True)
     if not (args.only or args.undisturbed):

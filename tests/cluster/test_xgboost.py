@@ -31,15 +31,19 @@ def test_trees_grown_on_ray_actors_learn(cluster):
 ROWS = np.random.default_rng(1).normal(size=(3000, 20))
 SETTINGS = {**xgboost_space().fixed, "max_depth": 4, "eta": 0.05, "seed": 0}
 ROUNDS = 600
-ACTOR = "_RemoteRayXGBoostActor"
+# What `ps` says of an actor of either backend.
+ACTORS = {"xgboost_ray": "_RemoteRayXGBoostActor", "ray_train": "RayTrainWorker"}
 TRUTH = ROWS[:, 0] + ROWS[:, 1] * ROWS[:, 2]
 
 
-def test_two_actors_survive_the_loss_of_one(cluster):
+@pytest.mark.parametrize("backend", ACTORS)
+def test_two_actors_survive_the_loss_of_one(cluster, backend):
     done = []
-    work = threading.Thread(target=lambda: done.append(train_distributed(ROWS, TRUTH, SETTINGS, ROUNDS, 2)))
+    work = threading.Thread(
+        target=lambda: done.append(train_distributed(ROWS, TRUTH, SETTINGS, ROUNDS, 2, backend=backend))
+    )
     work.start()
-    while len(actors := [pid for pid in descendants(os.getpid()) if ACTOR in title(pid)]) < 2:
+    while len(actors := [pid for pid in descendants(os.getpid()) if ACTORS[backend] in title(pid)]) < 2:
         assert work.is_alive(), "it ended before an actor could be killed"
         time.sleep(0.05)
     time.sleep(1.0)

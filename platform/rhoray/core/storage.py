@@ -137,13 +137,15 @@ def _options(uri: str) -> dict[str, Any]:
 
 @retry_storage
 def read_bytes(uri: str) -> bytes:
-    """Return the whole object.
+    """Return the whole object, of one version: it comes with one request.
 
     Raises:
         FileNotFoundError: there is none.
     """
     filesystem, path = open_filesystem(uri)
-    return filesystem.cat_file(path)
+    # By itself s3fs asks for the size first and fetches what is large in pieces, between which the object may change.
+    options = {} if isinstance(filesystem, LocalFileSystem) else {"max_concurrency": 1}
+    return filesystem.cat_file(path, **options)
 
 
 @retry_storage
