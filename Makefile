@@ -37,7 +37,7 @@ serve: $(STAMP)  ## the packaged model on http://127.0.0.1:8000 until Ctrl-C
 	  MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=4194304 .venv/bin/serve run serve.app:app
 
 docs: $(STAMP)  ## the documentation into build/site
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 page:  ## build the web page from serve/ui/src into serve/ui/dist (needs node 20)
 	@cd serve/ui && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build

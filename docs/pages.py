@@ -27,6 +27,8 @@ OPTIONAL = (
     ("How to", "Serve two versions", "how-to/serve-two-versions.md"),
     ("Concepts", "Scale", "concepts/scale.md"),
 )
+# Pages name the folder, which a reader of the repository can open; the site has one page of it.
+RESULTS_LINK = re.compile(r"\]\(\.\./\.\./benchmarks/results(?=[)#])")
 MARK = re.compile(r"<!-- result: (?P<theme>[\w-]+)(?: after (?P<after>[^>]+?))? -->")
 
 
@@ -59,8 +61,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Put measured tables where a page asks for them."""
-    del page
+    """Put measured tables where a page asks for them, and lead links to results to their page."""
+    up = "../" * page.file.src_uri.count("/")
+    markdown = RESULTS_LINK.sub(f"]({up}benchmarks/results.md", markdown)
     return MARK.sub(lambda mark: excerpt(mark["theme"], mark["after"]), markdown)
 
 

@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 # Where `pytest.mark.cluster` stands, as the process that deals out the tests must know it.
 NEED_RAY = ("tests/cluster/", "tests/serving/test_http.py", "tests/serving/test_faults.py")
-# Of those, what starts nodes of its own.
-OWN_RAY = tuple(f"tests/cluster/test_{name}.py" for name in ("installed", "nodes", "spilling"))
+# Of those, what starts nodes of its own; and after it, in the same process, what another Ray of the session serves.
+OWN_RAY = tuple(f"tests/cluster/test_{name}.py" for name in ("installed", "job_submit", "nodes", "spilling"))
+SECOND_RAY = tuple(f"tests/cluster/test_{name}.py" for name in ("kill", "train"))
 BUCKET = "tests"
 PUBLIC_BUCKET = "materialsproject-parsed"
 IDENTITIES = [
@@ -44,7 +45,13 @@ def pytest_collection_modifyitems(items):
     What talks to the endpoint comes last: once it is up its replicas hold half a CPU of the two, and what trains on
     two actors of one CPU each would wait for it for ever.
     """
-    items.sort(key=lambda item: (item.get_closest_marker("cluster") is not None, "served_url" in item.fixturenames))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("cluster") is not None,
+            "served_url" in item.fixturenames,
+            item.nodeid.startswith(SECOND_RAY),
+        )
+    )
     assert all(i.nodeid.startswith(NEED_RAY) for i in items if i.get_closest_marker("cluster"))
     if not SHARED.is_dir():
         for item in items:
@@ -53,12 +60,12 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """With `-n 2`, one process runs all that needs the session's one Ray, in order; the other what remains."""
+    """With `-n 2`, one process runs most of what needs a Ray of the session, in order; the other what remains."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            if nodeid.startswith(OWN_RAY):
+            if nodeid.startswith(OWN_RAY + SECOND_RAY):
                 return "nodes"
             return "ray" if nodeid.startswith(NEED_RAY) else nodeid
 

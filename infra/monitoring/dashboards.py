@@ -88,6 +88,18 @@ DASHBOARDS: dict[str, list[Panel]] = {
             _mean("ray_rhoray_stage_seconds", "stage"),
             "{{stage}}",
         ),
+        (
+            "Answers as clients have them, refusals included",
+            "reqps",
+            "sum by (status_code) (rate(ray_serve_num_http_requests_total[2m]))",
+            "{{status_code}}",
+        ),
+        (
+            "Latency as clients have it",
+            "ms",
+            "histogram_quantile(0.95, sum by (le, application) (rate(ray_serve_http_request_latency_ms_bucket[5m])))",
+            "95 % {{application}}",
+        ),
         ("Problems", "reqps", "sum by (problem) (rate(ray_rhoray_problems_total[5m]))", "{{problem}}"),
         (
             "Predictions by bundle and domain",

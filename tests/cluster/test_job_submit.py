@@ -13,8 +13,6 @@ import httpx
 import pytest
 
 from rhoray.local.ports import free_port
-from rhoray.pipeline.ingest import IngestConfig, ingest
-
 pytestmark = pytest.mark.cluster
 MINUTES = 60
 BIN = Path(sys.executable).parent
@@ -53,10 +51,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def submit(dashboard: str, root: Path, *command: str) -> str:
-    """Return the log of a submitted job."""
+def submit(dashboard: str, root: Path, *command: str, variables: dict[str, str] | None = None) -> str:
+    """Return the log of a submitted job, which brings some environment variables along."""
+    brought = ["--runtime-env-json", json.dumps({"env_vars": variables})] if variables else []
     run = subprocess.run(
-        [f"{BIN}/ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", *command],
+        [f"{BIN}/ray", "job", "submit", "--address", dashboard, "--working-dir", ".", *brought, "--", *command],
         cwd=root,
         capture_output=True,
         text=True,
@@ -68,9 +67,9 @@ def submit(dashboard: str, root: Path, *command: str) -> str:
     return run.stdout + run.stderr
 
 
-def test_training_as_a_submitted_job_runs_two_workers(head, cluster, root, bucket):
+def test_training_as_a_submitted_job_runs_two_workers(head, root, bucket):
     data = f"{bucket}/densities/small"
-    ingest(IngestConfig(source="sample:", out=data, limit=40))
+    submit(head, root, "python", "jobs/ingest.py", "--source", "sample:", "--limit", "40", "--out", data)
     out = f"{bucket}/runs/submitted"
     log = submit(head, root, "python", "jobs/train_ae.py", "--data", data, "--out", out, "--epochs", "1")
     assert "worker 1 of 2" in log
@@ -90,11 +89,13 @@ def test_platform_is_the_standard_library_in_a_submitted_job_and_its_workers(hea
     assert f"DRIVER {version} WORKER {version}" in submit(head, root, "python", "-c", check)
 
 
-def test_workers_run_the_package_that_the_job_brought(head, root):
+def test_workers_run_the_package_and_have_the_keys_that_the_job_brought(head, root):
     check = (
         "import sys; sys.path.insert(0, 'jobs'); import _job, ray; from rhoray.pipeline.cluster import connect; "
         "held = connect(); held.__enter__(); f = ray.remote(lambda: __import__('rhoray').__file__); "
-        "print('PACKAGE', ray.get(f.remote()))"
+        "print('PACKAGE', ray.get(f.remote())); g = ray.remote(lambda: __import__('os').environ['AWS_ACCESS_KEY_ID']); "
+        "print('KEY', ray.get(g.remote()))"
     )
-    log = submit(head, root, "python", "-c", check)
+    log = submit(head, root, "python", "-c", check, variables={"AWS_ACCESS_KEY_ID": "brought"})
     assert re.search(r"^PACKAGE /\S*runtime_resources/", log, re.MULTILINE), log
+    assert re.search(r"^KEY brought$", log, re.MULTILINE), log

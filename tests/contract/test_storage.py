@@ -6,6 +6,7 @@ import re
 import threading
 
 import pytest
+from s3fs import S3FileSystem
 
 from rhoray.core.errors import StorageDown, Unavailable
 from rhoray.core.storage import (
@@ -39,6 +40,21 @@ def test_bytes_come_back(base, name):
     write_bytes(join(base, name), b"rho")
     assert read_bytes(join(base, name)) == b"rho"
     assert [found.uri for found in find(base)] == [join(base, name)]
+
+
+def test_a_large_object_comes_whole_with_one_request(store, bucket, tmp_path, monkeypatch):
+    uri, content = f"{bucket}/contract/{tmp_path.name}/large", os.urandom(60 * 2**20)  # s3fs reads pieces of 50 MiB
+    write_bytes(uri, content)
+    asked = []
+    ask = S3FileSystem._call_s3
+
+    def note(self, method, *args, **kwargs):
+        asked.append(method)
+        return ask(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", note)
+    assert read_bytes(uri) == content
+    assert asked == ["get_object"]
 
 
 def test_a_write_replaces_and_changes_the_tag(base):

@@ -12,12 +12,13 @@ import pytest
 def site(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("site")
     run = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
         cwd=root, capture_output=True, text=True, check=False, timeout=120,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
+    # Not with --quiet: MkDocs would then count no warnings.
     assert run.returncode == 0, run.stderr
-    assert run.stderr.strip() == ""
+    assert "Documentation built" in run.stderr
     return out
 
 

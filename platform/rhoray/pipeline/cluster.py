@@ -1,6 +1,7 @@
 """Reach Ray: the cluster that RAY_ADDRESS or `ray job submit` names, else a local one that ends with the job."""
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -70,7 +71,10 @@ def connect(cpus: int | None = None) -> Iterator[None]:
 
 def _runtime_env() -> dict:
     """Ship this very package to the workers, whatever is installed there, unless they are to use that."""
-    variables = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    # What `ray job submit --runtime-env` brought reaches every worker as it is; Ray refuses to have it said twice.
+    brought = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}").get("runtime_env", {})
+    names = [name for name in FORWARDED if name in os.environ and name not in brought.get("env_vars", {})]
+    variables = {name: os.environ[name] for name in names}
     if os.environ.get(INSTALLED_VARIABLE):
         return {"env_vars": variables}
     package = Path(rhoray.__file__).parent
@@ -119,8 +123,9 @@ def for_small_results(dataset: ray.data.Dataset, patience_s: float = TASK_PATIEN
     """Let every free CPU take its next task at once, in a dataset whose tasks give back a few kB each.
 
     Ray Data paces tasks by a budget for the memory of their results. It starts with one task, asks again a second
-    later, and leaves a CPU idle for 0.1 s after each task. Where results are tiny that buys nothing: what a running
-    task takes is bounded by the CPUs and the memory that it reserves.
+    later, and leaves a CPU idle for 0.1 s after each task; and once results wait for the driver it falls back to one
+    task at a time. Where results are tiny that buys nothing: what a running task takes is bounded by the CPUs and the
+    memory that it reserves.
 
     Args:
         dataset: not yet run.
@@ -128,6 +133,7 @@ def for_small_results(dataset: ray.data.Dataset, patience_s: float = TASK_PATIEN
     """
     dataset.context.execution_no_progress_timeout_s = patience_s
     dataset.context.op_resource_reservation_enabled = False
+    dataset.context.downstream_capacity_backpressure_ratio = None
     return dataset
 
 
