@@ -28,6 +28,7 @@ from _cluster import Job, Nodes, nodes
 from _faults import FAULTS, Fault, World
 from _results import write_result
 from _s3_proxy import faulty_storage
+from s3fs import S3FileSystem
 
 from rhoray.core.storage import exists
 from rhoray.local.object_store import object_store
@@ -56,6 +57,7 @@ def world(work: Path, fault: Fault | None = None) -> Iterator[World]:
     """Run the storage and the cluster inside the block."""
     with object_store(work / "s3", BUCKET) as store, faulty_storage(store) as proxy, contextlib.ExitStack() as stack:
         os.environ.update(proxy.environment)
+        S3FileSystem.clear_instance_cache()  # it knows the proxy of the fault before
         settings = stack.enter_context(fault.settings()) if fault else {}
         if not exists(f"s3://{BUCKET}/labels.csv"):
             write_source()

@@ -62,9 +62,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Put measured tables where a page asks for them, and lead links to results to their page."""
+    markdown = MARK.sub(lambda mark: excerpt(mark["theme"], mark["after"]), markdown)
     up = "../" * page.file.src_uri.count("/")
-    markdown = RESULTS_LINK.sub(f"]({up}benchmarks/results.md", markdown)
-    return MARK.sub(lambda mark: excerpt(mark["theme"], mark["after"]), markdown)
+    return RESULTS_LINK.sub(f"]({up}benchmarks/results.md", markdown)
 
 
 def command_page() -> str:
@@ -160,4 +160,4 @@ def excerpt(theme: str, after: str | None) -> str:
     whole = paths[-1].read_text()
     command = next(line.strip() for line in whole.splitlines() if line.startswith("    python "))
     _, hardware, date = paths[-1].stem.rsplit("_", 2)
-    return f"{table[0]}\n*`{command}`, {hardware}, {date} ([whole result](results.md#{theme}))*\n"
+    return f"{table[0]}\n*`{command}`, {hardware}, {date} ([whole result](../../benchmarks/results#{theme}))*\n"
