@@ -54,9 +54,11 @@ def write_inputs(work: Path) -> None:
     for folder in (chgcars, frames):
         folder.mkdir(parents=True, exist_ok=True)
     bench_ingest.write_sample(chgcars, CHGCARS)
-    for path in list(chgcars.iterdir()):
+    for path in list(chgcars.glob("mp-*")):
         for number in range(1, NAMES):
-            (chgcars / f"{number}-{path.name}").hardlink_to(path)
+            link = chgcars / f"{number}-{path.name}"
+            link.unlink(missing_ok=True)
+            link.hardlink_to(path)
     bench_train.write_data(str(data), CRYSTALS)
     manifest = read_manifest(str(data))
     wanted = set(manifest.written[manifest.written.split == "train"].material_id)

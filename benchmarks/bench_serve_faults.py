@@ -350,7 +350,7 @@ async def _arrivals(url: str, content: bytes, rate: float) -> tuple[list[tuple[s
                     kind = str(response.status)
                     if "retry-after" in response.headers:
                         kind += " with Retry-After"
-            except aiohttp.ClientError as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 kind = type(error).__name__
             seen.append((kind, time.monotonic() - start))
 

@@ -38,7 +38,7 @@ WARM_UP_SECONDS = 20.0
 @serve.deployment(
     **COMMON,
     max_ongoing_requests=LARGEST_LOAD,
-    max_queued_requests=LARGEST_LOAD // 4,
+    max_queued_requests=LARGEST_LOAD // 2,
     autoscaling_config=scaling(target=TARGET_REQUESTS),
 )
 @serve.ingress()

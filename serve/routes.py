@@ -94,7 +94,10 @@ def _open_routes(service: Service) -> APIRouter:
 
     @router.get("/health/live")
     async def live() -> Live:
-        """Answer 200 as long as the process does, even while the model is loading or busy."""
+        """Answer 200 as long as the process does, even while the model is loading or busy.
+
+        What Serve's proxy refuses under overload does not get here.
+        """
         return Live(live=True)
 
     @router.get("/health/ready", responses=openapi.problems(503))

@@ -89,16 +89,16 @@ DASHBOARDS: dict[str, list[Panel]] = {
             "{{stage}}",
         ),
         (
-            "Answers as clients have them, refusals included",
+            "Answers as Serve's proxy counts them, refusals included",
             "reqps",
-            "sum by (status_code) (rate(ray_serve_num_http_requests_total[2m]))",
+            'sum by (status_code) (rate(ray_serve_num_http_requests_total{application!=""}[2m]))',
             "{{status_code}}",
         ),
         (
-            "Latency as clients have it",
+            "Latency as the proxy has it",
             "ms",
-            "histogram_quantile(0.95, sum by (le, application) (rate(ray_serve_http_request_latency_ms_bucket[5m])))",
-            "95 % {{application}}",
+            'histogram_quantile(0.95, sum by(le)(rate(ray_serve_http_request_latency_ms_bucket{application!=""}[5m])))',
+            "95 %",
         ),
         ("Problems", "reqps", "sum by (problem) (rate(ray_rhoray_problems_total[5m]))", "{{problem}}"),
         (

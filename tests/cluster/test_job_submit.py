@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from rhoray.local.ports import free_port
+
 pytestmark = pytest.mark.cluster
 MINUTES = 60
 BIN = Path(sys.executable).parent

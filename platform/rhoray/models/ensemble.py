@@ -15,14 +15,15 @@ from rhoray.models.model import Model, SiteModel, predicted_by
 from rhoray.models.network import FILE as NETWORK_FILE
 from rhoray.models.network import load_networks
 from rhoray.models.site_network import FILE as SITES_FILE
-from rhoray.models.site_network import load_site_networks
+from rhoray.models.site_network import TRUNK_FILE, load_site_networks
 
 ENSEMBLE = "ensemble"
-LOADERS: dict[str, Callable[[bytes], Model | SiteModel]] = {
-    FILE_NAMES["lightgbm"]: lambda content: load_trees("lightgbm", content),
-    FILE_NAMES["xgboost"]: lambda content: load_trees("xgboost", content),
-    NETWORK_FILE: load_networks,
-    KERNEL_FILE: load_kernel,
+# By the file that tells a member's kind; each gets all files of the member.
+LOADERS: dict[str, Callable[[Mapping[str, bytes]], Model | SiteModel]] = {
+    FILE_NAMES["lightgbm"]: lambda own: load_trees("lightgbm", own[FILE_NAMES["lightgbm"]]),
+    FILE_NAMES["xgboost"]: lambda own: load_trees("xgboost", own[FILE_NAMES["xgboost"]]),
+    NETWORK_FILE: lambda own: load_networks(own[NETWORK_FILE]),
+    KERNEL_FILE: lambda own: load_kernel(own[KERNEL_FILE]),
     SITES_FILE: load_site_networks,
 }
 
@@ -54,7 +55,7 @@ class Ensemble:
         )
 
     def to_files(self) -> dict[str, bytes]:
-        """Return each member's file, named after the member."""
+        """Return each member's files, named after the member."""
         return {
             f"{name}.{file}": content
             for name, member in self.members.items()
@@ -75,7 +76,8 @@ def load_ensemble(files: Mapping[str, bytes], shares: Mapping[str, float]) -> En
     members: dict[str, Model | SiteModel] = {}
     for name in shares:
         own = {file.removeprefix(f"{name}."): c for file, c in files.items() if file.startswith(f"{name}.")}
-        if len(own) != 1 or (kind := next(iter(own))) not in LOADERS:
+        kinds = own.keys() & LOADERS.keys()
+        if len(kinds) != 1 or own.keys() - kinds - {TRUNK_FILE}:
             raise BundleError(f"ensemble member {name!r}: found {sorted(own)}, expected one of {sorted(LOADERS)}")
-        members[name] = LOADERS[kind](own[kind])
+        members[name] = LOADERS[kinds.pop()](own)
     return Ensemble(members, {name: float(share) for name, share in shares.items()})

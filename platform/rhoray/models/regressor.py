@@ -1,6 +1,6 @@
 """A regressor: a model with the target it learned, the blocks it looks at, and how it was judged.
 
-On disk it is a folder: `regressor.json` and one model file, or one for each member of an ensemble.
+On disk it is a folder: `regressor.json` and one model file, or those of each member of an ensemble.
 """
 
 import json

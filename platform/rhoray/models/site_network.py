@@ -20,12 +20,14 @@ from rhoray.features.elements import element_table
 from rhoray.features.sites import REACH, Sites
 
 FILE = "sites.safetensors"
+# Apart, because that of several targets is one: a bundle keeps equal files once.
+TRUNK_FILE = "trunk.safetensors"
+SURROUNDINGS = "surroundings"
 DISTANCES = np.linspace(1.5, REACH, 20)
 RELATIVES = np.linspace(0.7, 2.3, 20)
 # Added before roots, in the standard deviation over sites and in layer normalisation.
 LEAST_VARIANCE = 1e-4
 NORM_EPSILON = 1e-5
-TRUNK = "trunk."
 
 Stacked = Float[np.ndarray, "_ _ _"]  # seeds, rows, numbers
 
@@ -124,15 +126,13 @@ class SiteNetworks:
         return float(sites.share @ self.fractions[sites.rows] + each.mean() * self.deviation + self.mean)
 
     def to_files(self) -> dict[str, bytes]:
-        """Return one file, its weights in half precision."""
-        weights = {f"{TRUNK}{name}": v for name, v in self.trunk.weights.items()}
-        halves = {n: np.ascontiguousarray(v, np.float16) for n, v in weights.items()}
-        halves |= {"weight": self.weight.astype(np.float16), "bias": self.bias.astype(np.float16)}
+        """Return a file of the trunk and one of this target, weights in half precision."""
+        halves = {name: np.ascontiguousarray(value, np.float16) for name, value in self.trunk.weights.items()}
+        own = {"weight": self.weight.astype(np.float16), "bias": self.bias.astype(np.float16)}
         target = np.array([self.mean, self.deviation])
         return {
-            FILE: save(
-                {**halves, "surroundings": self.trunk.surroundings, "fractions": self.fractions, "target": target}
-            )
+            TRUNK_FILE: save({**halves, SURROUNDINGS: self.trunk.surroundings}),
+            FILE: save({**own, "fractions": self.fractions, "target": target}),
         }
 
 
@@ -164,17 +164,22 @@ def _silu(x: np.ndarray) -> np.ndarray:
     return x * _sigmoid(x)
 
 
-def load_site_networks(content: bytes) -> SiteNetworks:
+def load_site_networks(files: Mapping[str, bytes]) -> SiteNetworks:
     """Return the networks that `to_files` wrote.
 
     Raises:
         BundleError: the bytes are not such a model.
     """
     try:
-        t = load(content)
-        trunk = make_trunk({n.removeprefix(TRUNK): v for n, v in t.items() if n.startswith(TRUNK)}, t["surroundings"])
+        t = load(files[FILE])
+        if TRUNK_FILE in files:
+            weights = load(files[TRUNK_FILE])
+        else:  # the first bundles with such networks have both in one file
+            own = {n.removeprefix("trunk."): v for n, v in t.items() if n.startswith("trunk.")}
+            weights = {**own, SURROUNDINGS: t[SURROUNDINGS]}
+        trunk = make_trunk(weights, weights.pop(SURROUNDINGS))
         mean, deviation = t["target"].tolist()
         weight, bias = t["weight"].astype(np.float32), t["bias"].astype(np.float32)
         return SiteNetworks(trunk, weight, bias, t["fractions"], mean, deviation)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise BundleError(f"not a site network: {error}") from error
+        raise BundleError(f"not a site network: {error!r}") from error

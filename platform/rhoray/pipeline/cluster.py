@@ -79,11 +79,8 @@ def _runtime_env() -> dict:
         return {"env_vars": variables}
     package = Path(rhoray.__file__).parent
     # Ray hands a relative PYTHONPATH or a temporary one to jobs; modules of its own are what reaches every node.
-    return {
-        "py_modules": [str(package)],
-        "excludes": ["**/__pycache__"],
-        "env_vars": variables,
-    }
+    excluded = {} if "excludes" in brought else {"excludes": ["**/__pycache__"]}
+    return {"py_modules": [str(package)], **excluded, "env_vars": variables}
 
 
 def _check_installed() -> None:

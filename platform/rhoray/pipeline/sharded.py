@@ -30,7 +30,7 @@ ITEMS_PER_SHARD = 64
 MOST_ITEMS_PER_SHARD = 256
 FEW_SHARDS = 16
 BYTES_PER_SHARD = 2**30  # of input: a shard of large files must not take an hour either
-MANY_SHARDS = 1000
+MANY_SHARDS = 500
 # Handed to Ray at a time where that many are more than the CPUs ask for: each task that waits there takes 50 kB of the
 # driver's memory, and an autoscaler sees enough of them to start machines.
 MOST_TASKS_AT_RAY = 64

@@ -7,7 +7,8 @@
     <name>/<version>/difficulty/…      where residuals are large, one file per target with adaptive intervals
     <name>/<version>/calibration.json, domain.json, formulas.json
 
-A version is written before LATEST names it, and never changes.
+Of files with one hash only the first is there: regressors may have large parts in common. A version is written before
+LATEST names it, and never changes.
 """
 
 import datetime
@@ -135,11 +136,15 @@ def _verified_files(root: str) -> Files:
     except FileNotFoundError as error:
         raise BundleError(f"{root}: no {CARD}") from error
     try:
-        hashes = dict(json.loads(content)["files"])
-    except (KeyError, TypeError, ValueError) as error:
+        hashes = {name: str(digest) for name, digest in json.loads(content)["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{root}: {CARD} is garbled: {error!r}") from error
     out = {CARD: content}
+    first: dict[str, str] = {}
     for name, digest in hashes.items():
+        if first.setdefault(digest, name) != name:
+            out[name] = out[first[digest]]
+            continue
         try:
             out[name] = read_bytes(join(root, name))
         except FileNotFoundError as error:
@@ -256,8 +261,8 @@ def publish(
         "files": hashes,
     }
     root = join(out, version)
-    for name, content in files.items():
-        write_bytes(join(root, name), content)
+    for name in {digest: name for name, digest in reversed(hashes.items())}.values():
+        write_bytes(join(root, name), files[name])
     write_bytes(join(root, CARD), json.dumps(card, indent=1).encode() + b"\n")
     write_bytes(join(out, LATEST), f"{version}\n".encode())
     return {"name": card["name"], "version": version, "out": root}

@@ -26,6 +26,8 @@ logging.getLogger("optuna").setLevel(logging.WARNING)
 
 METRIC = "mae"
 MOST_ACTORS = 2
+# Of one trial, which begins anew: its node may be lost. What is wrong with the data is wrong each time.
+RESTARTS = 3
 OUT_OF_FOLD = "out_of_fold.npy"
 
 
@@ -105,6 +107,7 @@ def run_round(
             stop=_Limits(stop_above),
             verbose=0,
             callbacks=[progress],
+            failure_config=tune.FailureConfig(max_failures=RESTARTS),
         ),
     ).fit()
     if results.errors:

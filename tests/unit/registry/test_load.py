@@ -116,6 +116,19 @@ def test_another_encoder_is_refused_even_when_the_hashes_fit(version, tmp_path):
         load_bundle(str(version))
 
 
+def test_of_equal_files_one_is_enough_and_it_is_checked(version):
+    card = json.loads((version / "card.json").read_text())
+    digest = card["files"]["regressors/bulk_modulus/model.txt"]
+    (version / "regressors/shear_modulus/model.txt").unlink()
+    card["files"]["regressors/shear_modulus/model.txt"] = digest
+    (version / "card.json").write_text(json.dumps(card))
+    loaded = load_bundle(str(version)).regressors
+    assert loaded["shear_modulus"].model.to_bytes() == loaded["bulk_modulus"].model.to_bytes()
+    (version / "regressors/bulk_modulus/model.txt").write_bytes(b"altered")
+    with pytest.raises(BundleError, match="altered"):
+        load_bundle(str(version))
+
+
 def test_files_that_the_card_does_not_name_do_not_matter(version):
     (version / "regressors" / "bulk_modulus" / "notes.txt").write_text("hello")
     assert load_bundle(str(version)).targets == load_bundle(normalise(str(version))).targets

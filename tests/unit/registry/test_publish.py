@@ -144,6 +144,14 @@ def test_a_bundle_published_from_the_packaged_one_keeps_every_target(tmp_path):
     assert load_bundle(again["out"]).calibrations == load_bundle("pretrained:").calibrations
 
 
+def test_what_regressors_have_in_common_is_kept_once(tmp_path):
+    published = publish("pretrained:", ["pretrained:"], str(tmp_path / "again"))
+    files, card = version_files(published), load_bundle(published["out"]).card
+    trunks = [name for name in card["files"] if name.endswith("sites.trunk.safetensors")]
+    assert len(trunks) == 4
+    assert [name for name in files if name in trunks] == trunks[:1]
+
+
 def test_a_run_on_another_encoders_latents_is_refused_by_name(runs, tmp_path):
     with pytest.raises(BundleError, match=r"foreign.*learned from the latents of another encoder"):
         publish(runs.encoder, [runs.elastic, runs.foreign], str(tmp_path / "bundle"))

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
+from safetensors.numpy import load, save
 
 from rhoray.core.errors import BundleError
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.features.sites import sites_of
 from rhoray.models.ensemble import Ensemble, load_ensemble
 from rhoray.models.model import SiteModel
-from rhoray.models.site_network import FILE, Trunk, load_site_networks
+from rhoray.models.site_network import FILE, TRUNK_FILE, Trunk, load_site_networks
 from rhoray.train import site_network
 from rhoray.train.site_network import SiteSettings, fit_site_networks
 
@@ -90,14 +91,14 @@ def test_neither_the_cell_nor_the_company_matters(structures, crystals, fitted):
 def test_to_a_file_and_back(crystals, fitted):
     for model in fitted.values():
         assert isinstance(model, SiteModel)
-        (content,) = model.to_files().values()
-        np.testing.assert_array_equal(
-            load_site_networks(content).predict_sites(crystals), model.predict_sites(crystals)
-        )
+        loaded = load_site_networks(model.to_files())
+        np.testing.assert_array_equal(loaded.predict_sites(crystals), model.predict_sites(crystals))
 
 
 def test_targets_of_one_fit_share_their_trunk_after_loading(crystals, fitted, monkeypatch):
-    loaded = [load_site_networks(model.to_files()[FILE]) for model in fitted.values()]
+    files = [model.to_files() for model in fitted.values()]
+    assert files[0][TRUNK_FILE] == files[1][TRUNK_FILE]
+    loaded = [load_site_networks(own) for own in files]
     assert loaded[0].trunk == loaded[1].trunk
     read = []
     keep = Trunk.read
@@ -120,6 +121,19 @@ def test_a_member_of_an_ensemble(crystals, fitted):
     )
 
 
-def test_bytes_that_are_no_model():
+def test_both_in_one_file_as_the_first_bundles_have_them(crystals, fitted):
+    files = {name: load(content) for name, content in fitted["size"].to_files().items()}
+    trunk = {f"trunk.{name}": value for name, value in files[TRUNK_FILE].items() if name != "surroundings"}
+    one = save({**files[FILE], **trunk, "surroundings": files[TRUNK_FILE]["surroundings"]})
+    np.testing.assert_array_equal(
+        load_site_networks({FILE: one}).predict_sites(crystals), fitted["size"].predict_sites(crystals)
+    )
+
+
+@pytest.mark.parametrize("name", [FILE, TRUNK_FILE])
+def test_bytes_that_are_no_model(fitted, name):
+    files = fitted["size"].to_files()
     with pytest.raises(BundleError, match="not a"):
-        load_site_networks(b"")
+        load_site_networks({**files, name: b""})
+    with pytest.raises(BundleError, match="KeyError"):
+        load_site_networks({kept: content for kept, content in files.items() if kept != name})
