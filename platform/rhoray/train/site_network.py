@@ -60,7 +60,7 @@ class SiteSettings:
     strain: float = 0.01
     batch: int = 64
     average: float = 0.998
-    seeds: int = 2
+    seeds: int = 4
 
 
 def fit_site_networks(
