@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ logging.getLogger("optuna").setLevel(logging.WARNING)
 
 METRIC = "mae"
 MOST_ACTORS = 2
+# Until then, CPUs of work that has just ended may be given back.
+RELEASED_S = 5.0
 # Of one trial, which begins anew: its node may be lost. What is wrong with the data is wrong each time.
 RESTARTS = 3
 OUT_OF_FOLD = "out_of_fold.npy"
@@ -65,7 +68,10 @@ class _Limits:
 
 def free_actors() -> int:
     """Return how many actors each XGBoost fit gets: two where there is room, one where something else is served."""
-    return min(MOST_ACTORS, max(1, int(ray.available_resources().get("CPU", 0))))
+    deadline = time.monotonic() + RELEASED_S
+    while (free := int(ray.available_resources().get("CPU", 0))) < MOST_ACTORS and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return min(MOST_ACTORS, max(1, free))
 
 
 def run_round(
