@@ -83,7 +83,11 @@ class Desk:
         for place, name in places.items():
             said = said.replace(str(place), name)
         kept = [line.rstrip() for line in said.splitlines() if line.strip() and not NOISE.search(line)]
-        return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE].rpartition(' ')[0]} …" for line in kept]
+        short = [line[:LONGEST_LINE] for line in kept]
+        return [
+            line if line == begun else f"{begun.rpartition(' ')[0] or begun} …"
+            for line, begun in zip(kept, short, strict=True)
+        ]
 
 
 def main() -> None:

@@ -56,12 +56,6 @@ def test_two_actors_survive_the_loss_of_one(cluster, backend):
     assert np.corrcoef(found, TRUTH)[0, 1] > 0.95
 
 
-def test_ray_train_is_the_other_backend(cluster):
-    booster = train_distributed(ROWS, TRUTH, SETTINGS, 200, 2, backend="ray_train")
-    assert booster.num_boosted_rounds() == 200
-    assert np.corrcoef(booster.predict(xgboost.DMatrix(ROWS.astype(np.float32))), TRUTH)[0, 1] > 0.9
-
-
 def test_a_search_over_xgboost_yields_a_regressor(pipeline, bucket):
     out = f"{bucket}/runs/xgboost"
     config = SearchConfig(

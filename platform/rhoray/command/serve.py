@@ -4,6 +4,7 @@ import argparse
 import importlib
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from ray import serve
 
 import rhoray
 from rhoray.command.terminal import bold, say
+from rhoray.core.errors import ResourceError
 from rhoray.pipeline.cluster import connect
 from rhoray.registry.bundle import resolve
 
@@ -34,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     # The endpoint lies above this package, which no module of ours imports: only this command looks up.
     settings = importlib.import_module("serve.settings").ServeSettings(bundle=bundle)
     build = importlib.import_module("serve.app").build
+    _refuse_a_taken_port(args.host, args.port)
     sys.stderr.write(f"starting Ray and {bundle}, which takes half a minute\n")
     with connect():
         serve.start(http_options={"host": args.host, "port": args.port})
@@ -47,6 +50,15 @@ def run(args: argparse.Namespace) -> int:
             return 0
         finally:
             serve.shutdown()
+
+
+def _refuse_a_taken_port(host: str, port: int) -> None:
+    """Serve would share the port with another Serve, and requests would go to either."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ResourceError(f"can't listen at {host}:{port} ({why}): give another --port") from error
 
 
 def _say_where(args: argparse.Namespace, bundle: str) -> None:

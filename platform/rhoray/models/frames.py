@@ -52,11 +52,11 @@ def _cell_frames(grids: list[np.ndarray], device: torch.device) -> Float[Tensor,
 def _resample_batch(grids: list[np.ndarray], device: torch.device) -> Float[Tensor, "b 128 128 128"]:
     # Smaller grids of a batch are padded with zeros, which their matrices multiply with zeros.
     na, nb, nc = (max(grid.shape[axis] for grid in grids) for axis in range(3))
-    values = torch.zeros(len(grids), na, nb, nc)
-    for out, grid in zip(values, grids, strict=True):
+    padded = np.zeros((len(grids), na, nb, nc), np.float32)
+    for out, grid in zip(padded, grids, strict=True):
         i, j, k = grid.shape
-        out[:i, :j, :k] = torch.from_numpy(grid)
-    values = values.to(device)
+        out[:i, :j, :k] = grid
+    values = torch.from_numpy(padded).to(device)
     along_a, along_b, along_c = (_resamplers(grids, axis).to(device) for axis in range(3))
     values = rearrange(along_a @ rearrange(values, "b i j k -> b i (j k)"), "b x (j k) -> b x j k", j=nb)
     return (along_b[:, None] @ values) @ rearrange(along_c, "b z k -> b 1 k z")

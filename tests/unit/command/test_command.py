@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -91,6 +92,16 @@ def test_exit_2_says_what_was_expected(words, said, capsys):
         main(words)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_serve_refuses_a_port_where_somebody_listens():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Serve does, which so shares its port unasked
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"127.0.0.1:{port}.*already in use.*--port"):
+            main(["serve", "--port", str(port)])
 
 
 def test_info(folder, capsys):
