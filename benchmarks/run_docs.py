@@ -14,7 +14,6 @@ import importlib.util
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -42,7 +41,6 @@ SHOWN = "mp-1138"
 # A search wants 20 labelled crystals besides those kept for tests.
 OWN = 60
 BUCKET = "bucket"
-PORT = 8000
 START_S = 240.0
 # How a command begins, and what it holds, that is not run here.
 OTHERS = ("ray ", "serve ", "make ", "source ", "pip ", "python3 -m venv")
@@ -83,11 +81,13 @@ class Desk:
         for place, name in places.items():
             said = said.replace(str(place), name)
         kept = [line.rstrip() for line in said.splitlines() if line.strip() and not NOISE.search(line)]
-        short = [line[:LONGEST_LINE] for line in kept]
-        return [
-            line if line == begun else f"{begun.rpartition(' ')[0] or begun} …"
-            for line, begun in zip(kept, short, strict=True)
-        ]
+        return [_cut(line) for line in kept]
+
+
+def _cut(line: str) -> str:
+    """Return a long line up to the last word that fits."""
+    begun = line[:LONGEST_LINE]
+    return line if line == begun else f"{begun.rpartition(' ')[0] or begun} …"
 
 
 def main() -> None:
@@ -203,9 +203,6 @@ def _run(snippet: Snippet, desk: Desk, out: list[str]) -> None:
 def _serving(snippet: Snippet, desk: Desk, out: list[str]) -> Iterator[None]:
     """Serve inside the block as a reader does in another terminal; Ctrl-C ends it."""
     typed = _typed(snippet.text, desk)
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-            sys.exit(f"port {PORT} is taken, and the pages speak of it")
     out += [f"$ {typed}   # in a terminal of its own"]
     with (desk.folder / "serve.log").open("w+") as log:
         process = subprocess.Popen(

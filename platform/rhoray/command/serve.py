@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_a_taken_port(host: str, port: int) -> None:
     """Serve would share the port with another Serve, and requests would go to either."""
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise ResourceError(f"can't listen at {host}:{port} ({why}): give another --port") from error
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just ended is no hindrance
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ResourceError(f"can't listen at {host}:{port} ({error.strerror}): give another --port") from error
 
 
 def _say_where(args: argparse.Namespace, bundle: str) -> None:

@@ -140,19 +140,23 @@ def _verified_files(root: str) -> Files:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{root}: {CARD} is garbled: {error!r}") from error
     out = {CARD: content}
-    first: dict[str, str] = {}
+    verified: dict[str, bytes] = {}
     for name, digest in hashes.items():
-        if first.setdefault(digest, name) != name:
-            out[name] = out[first[digest]]
-            continue
-        try:
-            out[name] = read_bytes(join(root, name))
-        except FileNotFoundError as error:
-            raise BundleError(f"{root}: {name} is missing") from error
-        found = hashlib.sha256(out[name]).hexdigest()
-        if found != digest:
-            raise BundleError(f"{root}: {name} was altered (SHA-256 {found[:12]}…, expected {digest[:12]}…)")
+        if digest not in verified:
+            verified[digest] = _verified_file(root, name, digest)
+        out[name] = verified[digest]
     return out
+
+
+def _verified_file(root: str, name: str, digest: str) -> bytes:
+    try:
+        content = read_bytes(join(root, name))
+    except FileNotFoundError as error:
+        raise BundleError(f"{root}: {name} is missing") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise BundleError(f"{root}: {name} was altered (SHA-256 {found[:12]}…, expected {digest[:12]}…)")
+    return content
 
 
 def _regressors(files: Files) -> dict[str, Regressor]:
