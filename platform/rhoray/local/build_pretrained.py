@@ -49,6 +49,7 @@ from rhoray.train.ensemble import (
     Crystals,
     EnsembleSettings,
     assemble,
+    believed,
     fit_member,
 )
 
@@ -137,7 +138,8 @@ class CrossValidation:
         for index, (train, test) in enumerate(self.folds):
             path = self.work / f"{self.name}-{member}-{index}.npz"
             if not path.exists():
-                known = {name: self.values[name][train] for name in targets}
+                labels = self._believed(index, train)
+                known = {name: labels[name] for name in targets}
                 models = fit_member(member, self.crystals.some(train), known, EnsembleSettings(), SEED)
                 unseen = self.crystals.some(test)
                 columns = [predicted_by(models[name], unseen.features, unseen.sites) for name in targets]
@@ -149,6 +151,18 @@ class CrossValidation:
                 for name, column in zip(targets, z["found"], strict=True):
                     found[name][test] = column
         return found
+
+    def _believed(self, index: int, train: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what is learned from a fold's training rows; all members of the fold learn from the same labels."""
+        path = self.work / f"{self.name}-labels-{index}.npz"
+        if not path.exists():
+            known = {name: values[train] for name, values in self.values.items()}
+            labels = believed(self.crystals.some(train), known, EnsembleSettings(), SEED)
+            np.savez(path, rows=train, labels=np.array([labels[name] for name in self.values]))
+        with np.load(path, allow_pickle=False) as z:
+            if not np.array_equal(z["rows"], train):
+                raise ValueError(f"{path} is of another cross-validation; remove it, or name another --work")
+            return dict(zip(self.values, z["labels"], strict=True))
 
 
 def only_structures(table: TrainingTable) -> TrainingTable:
@@ -211,7 +225,8 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
     folds = grouped_folds(table.crystals.chemical_system.tolist(), count=FOLDS, seed=SEED)
     crystals = Crystals(table.columns(labels), labels, table_sites(table, targets))
     found = cross_validate(CrossValidation(crystals, values, folds, work, "bundle"))
-    fitted = {m: fit_member(m, crystals, {n: values[n] for n in LEARNED[m]}, EnsembleSettings(), SEED) for m in MEMBERS}
+    true = believed(crystals, values, EnsembleSettings(), SEED)
+    fitted = {m: fit_member(m, crystals, {n: true[n] for n in LEARNED[m]}, EnsembleSettings(), SEED) for m in MEMBERS}
     facts = table.crystals[["material_id", "formula", "mass_density", "volume_per_atom"]]
     run: dict[str, tuple[Regressor, pd.DataFrame]] = {}
     difficulties: dict[str, Difficulty] = {}

@@ -22,7 +22,7 @@ from rhoray.train.loop import TrainState
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 SPEAK_EVERY_S = 10.0
-SCORE = "val_density_error_median"
+SCORE, TAIL = "val_density_error_median", "val_density_error_p95"
 
 
 def say(line: str) -> None:

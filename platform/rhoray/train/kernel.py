@@ -1,6 +1,7 @@
 """Fit a Gaussian process: one length scale a feature, found by the marginal likelihood of a part of the rows.
 
-Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eqs. 2.30 and 5.1. Pure torch, no Ray.
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eqs. 2.30, 5.1 and 5.12. Pure torch, no
+Ray.
 """
 
 from dataclasses import dataclass
@@ -68,38 +69,89 @@ def fit_kernel(
         settings: see there.
         seed: of the rows that are drawn.
     """
-    scaling = fit_scaling(features)
-    mean, deviation = float(values.mean()), float(values.std())
-    y = torch.tensor((values - mean) / deviation)
-    slopes = linear[scaling.columns] * scaling.scale
-    x = torch.tensor(scaling.squashed(features) * (slopes == 0))
-    lines = torch.tensor(scaling.standard(features) * slopes)
-    rows = np.random.default_rng(seed).permutation(len(values))[: settings.rows]
-    scales = _search(x[rows].float(), lines[rows].float(), y[rows].float(), settings)
-    strength = (scales.near * x.std(0)).numpy()
+    rows = _rows(features, values, linear)
+    scales = _scales(rows, settings, seed)
+    strength = (scales.near * rows.x.std(0)).numpy()
     least = np.sort(strength)[-min(settings.kept, len(strength))]
-    kept = np.flatnonzero((slopes != 0) | (strength >= least))
-    near = np.where(slopes == 0, scales.near.numpy(), 0.0)[kept]
+    kept = np.flatnonzero((rows.slopes != 0) | (strength >= least))
+    near = np.where(rows.slopes == 0, scales.near.numpy(), 0.0)[kept]
     used = near != 0
-    points = (x[:, kept].numpy() * near)[:, used].astype(np.float16)
-    weights, gradient = _solve(torch.tensor(points, dtype=torch.float64), lines[:, kept], y, scales)
+    points = (rows.x[:, kept].numpy() * near)[:, used].astype(np.float16)
+    lines = rows.lines[:, kept]
+    weights = _weights(torch.tensor(points, dtype=torch.float64), lines, rows.y, scales)
+    gradient = (scales.slope * lines.T @ weights).numpy()
     constant = float(scales.constant) * float(weights.sum())
+    scaling = rows.scaling
     return Kernel(
         Scaling(scaling.columns[kept], scaling.mean[kept], scaling.scale[kept]),
-        near, float(scales.amplitude), points, weights, gradient * slopes[kept],
-        mean + deviation * constant, deviation,
+        near, float(scales.amplitude), points, weights.numpy(), gradient * rows.slopes[kept],
+        rows.mean + rows.deviation * constant, rows.deviation,
     )  # fmt: skip
 
 
-def _solve(
-    points: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, scales: _Scales
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the coefficient of each point and the gradient of the linear part."""
+def surprise(
+    features: Float[np.ndarray, "n f"],
+    values: Float[np.ndarray, " n"],
+    linear: Float[np.ndarray, " f"],
+    settings: KernelSettings,
+    seed: int,
+) -> Float[np.ndarray, " n"]:
+    """Return how far each value is from the mean that the process has given all the others.
+
+    Args:
+        features: (n, f).
+        values: (n,).
+        linear: as `fit_kernel` takes it, (f,).
+        settings: see there.
+        seed: of the rows that are drawn.
+
+    Returns:
+        Absolute differences on the scale of the values.
+    """
+    rows = _rows(features, values, linear)
+    scales = _scales(rows, settings, seed)
+    inverse = torch.cholesky_inverse(_factor(rows.x * scales.near, rows.lines, scales))
+    return ((inverse @ rows.y) / torch.diagonal(inverse)).abs().numpy() * rows.deviation
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Training rows as the process sees them: what enters the Matern kernel, what the linear one, and the target."""
+
+    scaling: Scaling
+    slopes: np.ndarray
+    x: torch.Tensor
+    lines: torch.Tensor
+    y: torch.Tensor
+    mean: float
+    deviation: float
+
+
+def _rows(features: np.ndarray, values: np.ndarray, linear: np.ndarray) -> _Rows:
+    scaling = fit_scaling(features)
+    mean, deviation = float(values.mean()), float(values.std())
+    slopes = linear[scaling.columns] * scaling.scale
+    x = torch.tensor(scaling.squashed(features) * (slopes == 0))
+    lines = torch.tensor(scaling.standard(features) * slopes)
+    return _Rows(scaling, slopes, x, lines, torch.tensor((values - mean) / deviation), mean, deviation)
+
+
+def _scales(rows: _Rows, settings: KernelSettings, seed: int) -> _Scales:
+    drawn = np.random.default_rng(seed).permutation(len(rows.y))[: settings.rows]
+    return _search(rows.x[drawn].float(), rows.lines[drawn].float(), rows.y[drawn].float(), settings)
+
+
+def _factor(points: torch.Tensor, lines: torch.Tensor, scales: _Scales) -> torch.Tensor:
+    """Return the Cholesky factor of the covariance of points that bear the Matern kernel's scale already."""
     ready = _Scales(torch.ones(points.shape[1]), scales.amplitude, scales.slope, scales.constant, scales.noise)
     covariance = ready.covariance(points, lines)
     covariance.diagonal().add_(scales.noise + JITTER)
-    weights = torch.cholesky_solve(y[:, None], torch.linalg.cholesky(covariance))[:, 0]
-    return weights.numpy(), (scales.slope * lines.T @ weights).numpy()
+    return torch.linalg.cholesky(covariance)
+
+
+def _weights(points: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, scales: _Scales) -> torch.Tensor:
+    """Return the coefficient of each point."""
+    return torch.cholesky_solve(y[:, None], _factor(points, lines, scales))[:, 0]
 
 
 def _search(x: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, settings: KernelSettings) -> _Scales:
