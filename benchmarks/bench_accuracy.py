@@ -37,7 +37,7 @@ from rhoray.local.build_pretrained import (
 )
 from rhoray.local.training_table import read_table
 from rhoray.models.regressor import from_model_scale
-from rhoray.train.ensemble import TREES, Crystals
+from rhoray.train.ensemble import TREES, Crystals, EnsembleSettings
 
 MODULI = ["bulk_modulus", "shear_modulus"]
 ALL = [t.name for t in TARGETS]
@@ -89,7 +89,9 @@ class Accuracy:
     def member(self, name: str, member: str, labels: list[str], targets: list[str]) -> dict[str, np.ndarray] | None:
         """Return a member's predictions, None where they are not there and shall not be made."""
         crystals = Crystals(self.table.columns(labels), labels)
-        run = CrossValidation(crystals, self.values, self.folds, self.work, name)
+        # A crystal's two rows would vouch for each other's label, so that no label is doubted here.
+        settings = EnsembleSettings(doubtful=0.0)
+        run = CrossValidation(crystals, self.values, self.folds, self.work, name, settings)
         ready = all((self.work / f"{name}-{member}-{i}.npz").exists() for i in range(len(self.folds)))
         return run.run(member, targets) if ready or self.fit else None
 

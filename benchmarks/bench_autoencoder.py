@@ -3,7 +3,8 @@
     python benchmarks/bench_autoencoder.py --data DATASET --seconds 90
 
 DATASET holds promolecular and DFT densities (rhoray.local.build_encoder_data). Both networks see the same crystals
-and are judged on the same validation crystals, each in its own frame. Linear baselines stand beside them.
+and are judged on the same validation crystals, each in its own frame. Linear baselines stand beside them, and the
+packaged encoder, which was trained once for all.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from rhoray.models.autoencoder import Autoencoder, build_autoencoder, count_para
 from rhoray.models.baselines import baseline_reconstructions, fit_block_pca
 from rhoray.models.frames import frames_tensor
 from rhoray.models.losses import density_error
+from rhoray.registry.bundle import load_bundle
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
 from rhoray.train.loop import Batch, run_epochs, start_state
@@ -171,6 +173,8 @@ def main() -> None:
         print(rows[-1], flush=True)
     untrained = build_autoencoder(get_recipe("zones").network).eval()
     rows.append(row("zones, untrained", judge(untrained, "cell", val), kinds))
+    packaged = load_bundle("pretrained:").autoencoder
+    rows.append(row("packaged encoder", judge(packaged.model.eval(), packaged.frame, val), kinds))
     rows += [row(name, errors, kinds) for name, errors in baselines(train_set, val).items()]
     body = (
         f"One training step and one encoding per 128^3 crystal, mean over {TIMED} batches of {BATCH} random training "

@@ -47,7 +47,7 @@ OTHERS = ("ray ", "serve ", "make ", "source ", "pip ", "python3 -m venv")
 LEFT_OUT = ("--gpu", "my-cifs")
 ONLY_WITH_GPAW = "compute_density"
 # As printed it stands for the version that the reader's own `publish` wrote.
-VERSION = "20261126-76a98619"
+VERSION = "20261126-07f921ca"
 LONGEST_LINE = 200
 LAID_OUT = f"""`CHGCAR` and `crystal.cif` are LiF; `chgcars/` holds {OWN} crystals of the packaged sample and a file
 that was cut; `labels.csv` has a column `band_gap` that holds, for want of band gaps, the atoms in 10 cubic Angstrom.

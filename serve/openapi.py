@@ -42,7 +42,7 @@ def model_card() -> Responses:
     """Return the entry for a model card."""
     example = {
         "name": "pretrained",
-        "version": "20261126-76a98619",
+        "version": "20261126-07f921ca",
         "targets": [{"target": "bulk_modulus", "unit": "GPa"}],
     }
     return {200: {"description": "OK", "content": {"application/json": {"example": example}}}}

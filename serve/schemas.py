@@ -44,7 +44,7 @@ class Model(BaseModel):
     """Which bundle answered."""
 
     name: str = Field(examples=["pretrained"])
-    version: str = Field(examples=["20261126-76a98619"])
+    version: str = Field(examples=["20261126-07f921ca"])
 
 
 class PredictResponse(BaseModel):

@@ -1,8 +1,8 @@
 """Fit what the packaged bundle predicts with: networks on features and on sites, a kernel and trees, averaged. No Ray.
 
 Networks learn all targets together; kernel and trees learn one at a time. Members that go wrong in different
-places make an average that is better than the best of them. What they go wrong by the most are wrong labels: a few
-hundredths of them are not learned from.
+places make an average that is better than the best of them. What they go wrong by the most are wrong labels: kernel
+and trees do not learn from a few hundredths of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ from rhoray.train.site_network import SiteSettings, fit_site_networks
 
 NETWORKS, KERNEL, TREES, SITES = "networks", "kernel", "trees", "sites"
 MEMBERS = (NETWORKS, KERNEL, TREES, SITES)
+# A wrong label costs them its square. Networks, whose loss is Huber's, are no better for not seeing it.
+DOUBTING = (KERNEL, TREES)
 # Element fractions, and nothing else, enter the kernel as a linear model.
 LINEAR_BLOCK = "elements"
 LINEAR_SCALE = 3.0
@@ -46,7 +48,7 @@ class EnsembleSettings:
         kernel: a Gaussian process.
         sites: networks on sites.
         tree_rounds: of LightGBM.
-        doubtful: share of a target's labels that are not learned from.
+        doubtful: share of a target's labels that DOUBTING members do not learn from.
     """
 
     networks: NetworkSettings = field(default_factory=NetworkSettings)
@@ -85,7 +87,8 @@ def believed(
     that lies near goes wrong with it. It also tells them: given all other rows, it expects another value.
 
     Args:
-        crystals: to learn from, and nothing else: no crystal that a prediction will be judged by.
+        crystals: to learn from, and nothing else: no crystal that a prediction will be judged by. Each once, for a row
+            of the same crystal would vouch for its label.
         targets: name to values on the scale that shall be predicted, (n,); NaN where unknown.
         settings: see there.
         seed: of all that is drawn.
@@ -93,6 +96,8 @@ def believed(
     Returns:
         The same values, NaN where doubtful.
     """
+    if not settings.doubtful:
+        return dict(targets)
     out = {}
     for name, values in targets.items():
         known = np.flatnonzero(np.isfinite(values))

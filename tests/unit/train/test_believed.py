@@ -1,5 +1,7 @@
 """Labels that are wrong are found by what all the others say, and by nothing that a prediction is judged by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,7 +59,23 @@ def test_leaving_one_out_is_what_it_says(crystals, values):
     full = k._Scales(torch.ones(5), scales.amplitude, scales.slope, scales.constant, scales.noise)
     for left_out in (0, 100):
         others = np.delete(np.arange(len(known)), left_out)
-        weights = k._weights(points[others], rows.lines[others], rows.y[others], scales)
+        weights = k._weights(points[others], rows.lines[others], rows.y[others], scales, rounds=0)
         covariance = full.covariance(points, rows.lines)[left_out, others]
         expected = abs(float(rows.y[left_out] - covariance @ weights)) * rows.deviation
         assert far[left_out] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_wrong_label_moves_its_neighbours_less(crystals, values):
+    """The mean at the rows next to wrong labels stays nearer to what it is without them."""
+    known = np.flatnonzero(np.isfinite(values))
+    features, right = crystals.features[known], values[known]
+    wrong = right.copy()
+    wrong[::25] += 2.0
+    settings = k.KernelSettings(steps=20)
+    plain, robust = (
+        k.fit_kernel(features, wrong, np.zeros(5), replace(settings, rounds=rounds), seed=0).predict(features)
+        for rounds in (0, 2)
+    )
+    others = np.arange(len(known)) % 25 != 0
+    off = [np.abs(found - right)[others].mean() for found in (plain, robust)]
+    assert off[1] < 0.7 * off[0]
