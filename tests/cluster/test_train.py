@@ -35,7 +35,8 @@ pytestmark = pytest.mark.cluster
 RECIPE = replace(get_recipe("patch", epochs=4), checkpoint_seconds=0.0)
 FLAGS = ["--recipe", "patch", "--epochs", "4", "--checkpoint-seconds", "0"]
 TIMES = {"volumes_per_second", "data_wait_seconds", "epoch_seconds"}
-PATIENCE_S = 90
+# Ray runs its workers behind everything else on the machine, other tests included.
+PATIENCE_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def wait_for(out: str, epoch: int) -> tuple[int, int]:
     found = (-1, 0)
     while found < (epoch, 1):
         assert time.monotonic() < deadline, found
-        time.sleep(0.02)
+        time.sleep(0.1)  # reading a checkpoint takes time from those who train
         with contextlib.suppress(FileNotFoundError, TypeError):  # no run yet, or no checkpoint
             name = json.loads(read_bytes(join(out, "run.json")))["name"]
             last = checkpoints_of(out, name).last()
@@ -96,12 +97,14 @@ def test_kills_cost_nothing_but_time(data, bare, bucket, root, tmp_path):
     out = f"{bucket}/runs/killed"
     with (tmp_path / "log").open("w") as log:
         process = job(root, data, out, log)
-    reached = wait_for(out, 1)
-    workers = [pid for pid in descendants(os.getpid()) if "RayTrainWorker" in title(pid)]
-    os.kill(workers[-1], signal.SIGKILL)
-    again = wait_for(out, reached[0] + 1)
-    process.kill()
-    process.wait()
+    try:
+        reached = wait_for(out, 1)
+        workers = [pid for pid in descendants(os.getpid()) if "RayTrainWorker" in title(pid)]
+        os.kill(workers[-1], signal.SIGKILL)
+        again = wait_for(out, reached[0] + 1)
+    finally:
+        process.kill()
+        process.wait()
     assert (1, 0) < reached < again < (RECIPE.epochs, 0)
     with pytest.raises(DatasetError, match="unfinished run"):
         train_autoencoder(data, out, RECIPE, workers=2)
