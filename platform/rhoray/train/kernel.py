@@ -173,7 +173,7 @@ def _weights(points: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, scales:
     inverse = _inverse(covariance, scales.noise)
     for _ in range(rounds):
         off = _left_out(inverse, y)
-        usual = MAD * off.abs().median()
+        usual = (MAD * off.abs().median()).clamp_min(JITTER**0.5)  # labels may follow the others exactly
         inverse = _inverse(covariance, scales.noise * (1 + (off / usual) ** 2 / FREEDOM))
     return inverse @ y
 

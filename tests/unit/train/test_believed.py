@@ -79,3 +79,11 @@ def test_a_wrong_label_moves_its_neighbours_less(crystals, values):
     others = np.arange(len(known)) % 25 != 0
     off = [np.abs(found - right)[others].mean() for found in (plain, robust)]
     assert off[1] < 0.7 * off[0]
+
+
+def test_labels_without_any_error_are_learned(crystals):
+    """Where the others say every label exactly, no round divides by zero."""
+    exact = np.ones(ROWS)
+    exact[0] = 2.0
+    fitted = k.fit_kernel(crystals.features, exact, np.zeros(5), k.KernelSettings(steps=3), seed=0)
+    assert np.isfinite(fitted.predict(crystals.features)).all()
