@@ -174,7 +174,7 @@ def main() -> None:
     untrained = build_autoencoder(get_recipe("zones").network).eval()
     rows.append(row("zones, untrained", judge(untrained, "cell", val), kinds))
     packaged = load_bundle("pretrained:").autoencoder
-    rows.append(row("packaged encoder", judge(packaged.model.eval(), packaged.frame, val), kinds))
+    rows.append(row("packaged encoder", judge(packaged.model, packaged.frame, val), kinds))
     rows += [row(name, errors, kinds) for name, errors in baselines(train_set, val).items()]
     body = (
         f"One training step and one encoding per 128^3 crystal, mean over {TIMED} batches of {BATCH} random training "

@@ -142,8 +142,7 @@ class CrossValidation:
         for index, (train, test) in enumerate(self.folds):
             path = self.work / f"{self.name}-{member}-{index}.npz"
             if not path.exists():
-                labels = self._believed(index, train) if member in DOUBTING else self._given(train)
-                known = {name: labels[name] for name in targets}
+                known = {name: self._learned(member, name, index, train) for name in targets}
                 models = fit_member(member, self.crystals.some(train), known, self.settings, SEED)
                 unseen = self.crystals.some(test)
                 columns = [predicted_by(models[name], unseen.features, unseen.sites) for name in targets]
@@ -156,19 +155,19 @@ class CrossValidation:
                     found[name][test] = column
         return found
 
-    def _given(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values[rows] for name, values in self.values.items()}
-
-    def _believed(self, index: int, train: np.ndarray) -> dict[str, np.ndarray]:
-        """Return what DOUBTING members learn from in a fold's training rows."""
-        path = self.work / f"{self.name}-labels-{index}.npz"
+    def _learned(self, member: str, target: str, index: int, train: np.ndarray) -> np.ndarray:
+        """Return the labels of a fold's training rows that a member learns from, NaN where none."""
+        values = self.values[target][train]
+        if member not in DOUBTING:
+            return values
+        path = self.work / f"{self.name}-{target}-{index}.npz"
         if not path.exists():
-            labels = believed(self.crystals.some(train), self._given(train), self.settings, SEED)
-            np.savez(path, rows=train, labels=np.array([labels[name] for name in self.values]))
+            sure = believed(self.crystals.some(train), {target: values}, self.settings, SEED)
+            np.savez(path, rows=train, labels=sure[target])
         with np.load(path, allow_pickle=False) as z:
             if not np.array_equal(z["rows"], train):
                 raise ValueError(f"{path} is of another cross-validation; remove it, or name another --work")
-            return dict(zip(self.values, z["labels"], strict=True))
+            return np.asarray(z["labels"])
 
 
 def only_structures(table: TrainingTable) -> TrainingTable:
@@ -232,7 +231,7 @@ def build(table: TrainingTable, targets: pd.DataFrame, work: Path) -> str:
     crystals = Crystals(table.columns(labels), labels, table_sites(table, targets))
     found = cross_validate(CrossValidation(crystals, values, folds, work, "bundle"))
     settings = EnsembleSettings()
-    sure = believed(crystals, values, settings, SEED)
+    sure = believed(crystals, {n: values[n] for m in DOUBTING for n in LEARNED[m]}, settings, SEED)
     learned = {m: {n: (sure if m in DOUBTING else values)[n] for n in LEARNED[m]} for m in MEMBERS}
     fitted = {m: fit_member(m, crystals, learned[m], settings, SEED) for m in MEMBERS}
     facts = table.crystals[["material_id", "formula", "mass_density", "volume_per_atom"]]

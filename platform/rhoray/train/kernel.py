@@ -54,10 +54,10 @@ class _Scales:
     constant: torch.Tensor
     noise: torch.Tensor
 
-    def covariance(self, x: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
-        here = x * self.near
-        squared = (here**2).sum(1)
-        r = torch.sqrt(5 * (squared[:, None] + squared[None] - 2 * here @ here.T).clamp_min(1e-12))
+    def covariance(self, points: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
+        """Return the covariance, without noise, of points that bear `near` already."""
+        squared = (points**2).sum(1)
+        r = torch.sqrt(5 * (squared[:, None] + squared[None] - 2 * points @ points.T).clamp_min(1e-12))
         matern = self.amplitude * (1 + r + r * r / 3) * torch.exp(-r)
         return matern + self.slope * linear @ linear.T + self.constant
 
@@ -119,7 +119,7 @@ def surprise(
     """
     rows = _rows(features, values, linear)
     scales = _scales(rows, settings, seed)
-    inverse = _inverse(_covariance(rows.x * scales.near, rows.lines, scales), scales.noise)
+    inverse = _inverse(scales.covariance(rows.x * scales.near, rows.lines), scales.noise)
     return _left_out(inverse, rows.y).abs().numpy() * rows.deviation
 
 
@@ -150,12 +150,6 @@ def _scales(rows: _Rows, settings: KernelSettings, seed: int) -> _Scales:
     return _search(rows.x[drawn].float(), rows.lines[drawn].float(), rows.y[drawn].float(), settings)
 
 
-def _covariance(points: torch.Tensor, lines: torch.Tensor, scales: _Scales) -> torch.Tensor:
-    """Return the covariance of points that bear the Matern kernel's scale already, without noise."""
-    ready = _Scales(torch.ones(points.shape[1]), scales.amplitude, scales.slope, scales.constant, scales.noise)
-    return ready.covariance(points, lines)
-
-
 def _inverse(covariance: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     noisy = covariance.clone()
     noisy.diagonal().add_(noise + JITTER)
@@ -169,7 +163,7 @@ def _left_out(inverse: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def _weights(points: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, scales: _Scales, rounds: int) -> torch.Tensor:
     """Return the coefficient of each point."""
-    covariance = _covariance(points, lines, scales)
+    covariance = scales.covariance(points, lines)
     inverse = _inverse(covariance, scales.noise)
     for _ in range(rounds):
         off = _left_out(inverse, y)
@@ -187,7 +181,8 @@ def _search(x: torch.Tensor, lines: torch.Tensor, y: torch.Tensor, settings: Ker
     for _ in range(settings.steps):
         optimiser.zero_grad()
         scales = _Scales(near.exp(), *rest.exp())
-        factor = torch.linalg.cholesky(scales.covariance(x, lines) + (scales.noise + SEARCH_JITTER) * unit)
+        covariance = scales.covariance(x * scales.near, lines)
+        factor = torch.linalg.cholesky(covariance + (scales.noise + SEARCH_JITTER) * unit)
         explained = torch.cholesky_solve(y[:, None], factor)[:, 0]
         loss = (0.5 * y @ explained + torch.log(torch.diagonal(factor)).sum()) / len(y)
         loss.backward()
