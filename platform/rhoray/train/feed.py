@@ -10,15 +10,13 @@ import pyarrow as pa
 import torch
 
 from rhoray.core.errors import DatasetError
-from rhoray.density.frames import FRAME_SHAPE
 from rhoray.models.frames import frames_tensor
 from rhoray.pipeline.order import Plan
 from rhoray.store.shards import Row, row_density
 from rhoray.train.augment import augment_frames
-from rhoray.train.loop import Batch
+from rhoray.train.loop import JUDGED_AT_ONCE, Batch
 from rhoray.train.recipes import Recipe
 
-GPU_VAL_BATCH = 8
 AHEAD = 3
 T = TypeVar("T")
 
@@ -42,33 +40,34 @@ class Feed:
     def train(self, epoch: int) -> Iterator[Batch]:
         """Yield this worker's share of each step of an epoch, from the plan's step on; some may be empty."""
         first = self.plan.step if epoch == self.plan.epoch else 0
-        return self._ahead(self._shown(epoch, step) for step in range(first, self.plan.steps))
+        base = self.plan.base(epoch)
+        seen_in = epoch if self.recipe.augment else None
+        shares = (self.plan.positions(step) for step in range(first, self.plan.steps))
+        return self._ahead(self._batch(share, base, seen_in) for share in shares)
 
     def val(self, epoch: int) -> Iterator[Batch]:
-        """Yield the crystals that this worker judges: one by one on a CPU, where batching gains nothing."""
+        """Yield the crystals that this worker judges."""
         held_out = self.plan.held_out()
-        first = self.plan.base(epoch) + len(self.plan.train)
-        size = GPU_VAL_BATCH if self.device.type == "cuda" else 1
-        return self._ahead(self._batch(held_out[i : i + size], first) for i in range(0, len(held_out), size))
+        base = self.plan.base(epoch) + len(self.plan.train)
+        shares = (held_out[i : i + JUDGED_AT_ONCE] for i in range(0, len(held_out), JUDGED_AT_ONCE))
+        return self._ahead(self._batch(share, base, None) for share in shares)
 
-    def _shown(self, epoch: int, step: int) -> Batch:
-        positions = self.plan.positions(step)
-        batch = self._batch(positions, self.plan.base(epoch))
-        if not (self.recipe.augment and positions):
-            return batch
-        frames = zip(batch.frames.split(1), positions, strict=True)
-        return Batch(batch.material_ids, torch.cat([self._view(frame, epoch, p) for frame, p in frames]))
+    def _batch(self, positions: range, first: int, epoch: int | None) -> Batch:
+        """Return the crystals at these positions, to be seen as augmentation has it in an epoch."""
+        rows = [self._next(first + position) for position in positions]
+
+        def frames_of(some: slice) -> torch.Tensor:
+            frames = frames_tensor([row_density(row) for row in rows[some]], self.recipe.frame, self.device)
+            if epoch is None:
+                return frames
+            views = zip(frames.split(1), positions[some], strict=True)
+            return torch.cat([self._view(frame, epoch, position) for frame, position in views])
+
+        return Batch([row["material_id"] for row in rows], frames_of)
 
     def _view(self, frame: torch.Tensor, epoch: int, position: int) -> torch.Tensor:
         random = view_of(self.recipe.seed, epoch, position)
         return augment_frames(frame, random, periodic=self.recipe.frame == "cell")
-
-    def _batch(self, positions: range, first: int) -> Batch:
-        rows = [self._next(first + position) for position in positions]
-        if not rows:
-            return Batch([], torch.zeros(0, 1, *FRAME_SHAPE, device=self.device))
-        frames = frames_tensor([row_density(row) for row in rows], self.recipe.frame, self.device)
-        return Batch([row["material_id"] for row in rows], frames)
 
     def _next(self, place: int) -> Row:
         row = next(self._rows, None)
@@ -78,8 +77,13 @@ class Feed:
         return row
 
     def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Make frames beside the network on a GPU; on a CPU both want the same cores."""
-        return ahead(batches, AHEAD) if self.device.type == "cuda" else batches
+        """Make frames beside the network on a GPU; on a CPU the thread that wants them makes them."""
+        return ahead(map(_made, batches), AHEAD) if self.device.type == "cuda" else batches
+
+
+def _made(batch: Batch) -> Batch:
+    """Return a batch whose frames are there already."""
+    return Batch(batch.material_ids, batch.frames_of(slice(None)).__getitem__) if len(batch) else batch
 
 
 def view_of(seed: int, epoch: int, position: int) -> torch.Generator:

@@ -21,7 +21,10 @@ from torch.optim.swa_utils import AveragedModel
 from rhoray.core.errors import RhoRayError
 from rhoray.models.autoencoder import Autoencoder
 from rhoray.models.losses import density_error, electron_error
+from rhoray.train.cores import Cores, cores_of
 from rhoray.train.recipes import Recipe
+
+JUDGED_AT_ONCE = 8
 
 
 class Diverged(RhoRayError):
@@ -32,13 +35,19 @@ class Diverged(RhoRayError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames of some crystals, (b, 1, 128, 128, 128) in electrons per cubic Angstrom, and whose they are.
+    """Some crystals. A worker's share of a small batch may be empty; it takes the step nevertheless.
 
-    A worker's share of a small batch may be empty; it takes the step nevertheless.
+    Attributes:
+        material_ids: whose frames they are.
+        frames_of: gives the frames of a slice of them, (b, 1, 128, 128, 128) in electrons per cubic Angstrom. It may
+            make them when asked, and is asked by several threads.
     """
 
     material_ids: list[str]
-    frames: Float[Tensor, "b 1 128 128 128"]
+    frames_of: Callable[[slice], Float[Tensor, "b 1 128 128 128"]]
+
+    def __len__(self) -> int:
+        return len(self.material_ids)
 
 
 # For an epoch: every batch from `TrainState.step` on.
@@ -243,33 +252,47 @@ def run_epochs(
 
 def _train_epoch(state: TrainState, recipe: Recipe, batches: Iterable[Batch], host: Host) -> None:
     state.forward.train()
-    asked = time.perf_counter()
-    for batch in batches:
-        waited = time.perf_counter() - asked
-        loss, volumes, due = _step(state, recipe, batch, host)
-        now = time.perf_counter()
-        running = state.running
-        state.running = Running(
-            running.loss + loss, running.volumes + volumes, running.seconds + now - asked, running.waited + waited
-        )
-        state.step += 1
-        host.on_step(state, loss / volumes)
-        if due:
-            host.save(state)
+    with cores_of(_device(state.model), -(-recipe.batch_size // host.size)) as cores:
         asked = time.perf_counter()
+        for batch in batches:
+            waited = time.perf_counter() - asked
+            loss, volumes, due = _step(state, recipe, batch, host, cores)
+            now = time.perf_counter()
+            running = state.running
+            state.running = Running(
+                running.loss + loss, running.volumes + volumes, running.seconds + now - asked, running.waited + waited
+            )
+            state.step += 1
+            host.on_step(state, loss / volumes)
+            if due:
+                host.save(state)
+            asked = time.perf_counter()
 
 
-def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host) -> tuple[float, int, bool]:
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host, cores: Cores) -> tuple[float, int, bool]:
     """Take a step; return the batch's loss summed over crystals, their number, and whether a checkpoint is due."""
-    state.optimiser.zero_grad(set_to_none=True)
-    own = losses(state.forward, recipe, batch.frames) if batch.material_ids else batch.frames.new_zeros(0)
-    if len(own):
-        own.sum().backward()
-    facts = [float(own.detach().sum()), float(len(own)), float(host.due())]
     parameters = [p for p in state.model.parameters() if p.requires_grad]
-    loss, count, due = _add_up(parameters, facts, host)
-    gradients = [p.grad for p in parameters if p.grad is not None]
+
+    def learn(share: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
+        own = losses(state.forward, recipe, batch.frames_of(share))
+        # Not `backward`, which would add up in whatever order threads end.
+        found = torch.autograd.grad(own.sum(), parameters, allow_unused=True, materialize_grads=True)
+        return own.detach(), found
+
+    done = cores.map(learn, cores.shares(len(batch)))
+    own = torch.cat([parameters[0].new_zeros(0), *(share for share, _ in done)])
+    sums = [torch.zeros_like(p) for p in parameters]
+    for _, gradients in done:
+        torch._foreach_add_(sums, gradients)
+    facts = [float(own.sum()), float(len(own)), float(host.due())]
+    gradients, (loss, count, due) = _add_up(sums, facts, host)
     torch._foreach_div_(gradients, count)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     norm = nn.utils.clip_grad_norm_(parameters, recipe.clip_norm or math.inf)
     if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
         _stop(state, batch, own, loss, host)
@@ -280,20 +303,15 @@ def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host) -> tuple[
     return loss, int(count), due > 0
 
 
-def _add_up(parameters: list[nn.Parameter], facts: list[float], host: Host) -> list[float]:
-    """Add gradients and a few numbers up over all workers, in one message; return the numbers."""
+def _add_up(gradients: list[Tensor], facts: list[float], host: Host) -> tuple[list[Tensor], list[float]]:
+    """Add gradients and a few numbers up over all workers, in one message; return both."""
     if host.size == 1:
-        return facts
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    parts = [p.grad.flatten() for p in parameters if p.grad is not None]
+        return gradients, facts
+    parts = [gradient.flatten() for gradient in gradients]
     message = torch.cat([*parts, parts[0].new_tensor(facts)])
     host.add_up(message)
-    sums = message.split([*(len(part) for part in parts), len(facts)])
-    for parameter, total in zip(parameters, sums, strict=False):
-        parameter.grad = total.view_as(parameter)
-    return sums[-1].tolist()
+    *sums, told = message.split([*(len(part) for part in parts), len(facts)])
+    return [total.view_as(gradient) for total, gradient in zip(sums, gradients, strict=True)], told.tolist()
 
 
 def _stop(state: TrainState, batch: Batch, own: Tensor, loss: float, host: Host) -> None:
@@ -321,7 +339,6 @@ def _in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
     return recipe.precision == "bfloat16"
 
 
-@torch.no_grad()
 def evaluate(
     model: Autoencoder, batches: Iterable[Batch], *, gather: Callable[[list[Any]], list[Any]] = list
 ) -> dict[str, float]:
@@ -333,12 +350,11 @@ def evaluate(
     """
     model.eval()
     found: list[tuple[str, float, float, float]] = []
-    for batch in batches:
-        frames = model(batch.frames).float()
-        error, electrons = density_error(frames, batch.frames), electron_error(frames, batch.frames)
-        squares = ((frames - batch.frames) ** 2).mean(dim=(1, 2, 3, 4))
-        rows = torch.stack([error, electrons, squares], dim=1).tolist()
-        found += [(name, *row) for name, row in zip(batch.material_ids, rows, strict=True)]
+    with cores_of(_device(model), JUDGED_AT_ONCE) as cores:
+        for batch in batches:
+            parts = cores.map(lambda share, b=batch: _judge(model, b.frames_of(share)), cores.shares(len(batch)))
+            rows = [row for part in parts for row in part]
+            found += [(name, *row) for name, row in zip(batch.material_ids, rows, strict=True)]
     # Sorted, so that a mean does not depend on who judged whom.
     everyone = sorted(gather(found))
     if not everyone:
@@ -351,3 +367,11 @@ def evaluate(
         "val_electron_error_median": float(np.median(counts)),
         "val_mse": float(squared.mean()),
     }
+
+
+@torch.no_grad()
+def _judge(model: Autoencoder, frames: Float[Tensor, "b 1 128 128 128"]) -> list[list[float]]:
+    """Return each crystal's density error, electron error and mean square."""
+    found = model(frames).float()
+    squares = ((found - frames) ** 2).mean(dim=(1, 2, 3, 4))
+    return torch.stack([density_error(found, frames), electron_error(found, frames), squares], dim=1).tolist()

@@ -26,20 +26,24 @@ from tests.unit.builders import salt, skewed
 RECIPE = Recipe(name="small", network=AutoencoderConfig(width=8, depth=1), epochs=3, warmup_steps=1)
 
 
+def frames_of(batch):
+    return batch.frames_of(slice(None))
+
+
 @pytest.fixture(scope="module")
 def batches():
     frames = [torch.from_numpy(to_frame(d, "cell"))[None, None] for d in (salt(), skewed())]
 
     def epoch(index):
         order = [0, 1] if index % 2 else [1, 0]
-        return [Batch([f"mp-{i}"], frames[i]) for i in order]
+        return [Batch([f"mp-{i}"], frames[i].__getitem__) for i in order]
 
     return epoch
 
 
 @pytest.fixture(scope="module")
 def components(batches):
-    return patch_components(sum(patch_moment(batch.frames) for batch in batches(0)))
+    return patch_components(sum(patch_moment(frames_of(batch)) for batch in batches(0)))
 
 
 def start(components, recipe=RECIPE):
@@ -106,7 +110,7 @@ def test_a_finished_run_does_nothing(trained, components):
 
 
 def test_a_broken_loss_names_its_crystals(components):
-    broken = Batch(["mp-7", "mp-8"], torch.full((2, 1, 128, 128, 128), torch.nan))
+    broken = Batch(["mp-7", "mp-8"], torch.full((2, 1, 128, 128, 128), torch.nan).__getitem__)
     with pytest.raises(RhoRayError, match=r"loss is nan in epoch 1 at \['mp-7', 'mp-8'\]"):
         run_epochs(start(components), RECIPE, lambda _: [broken], lambda _: [], on_epoch=silent)
 
@@ -140,12 +144,12 @@ def share(batches, rank, world):
     """Return one worker's part of each batch; the last one has nothing for the first worker."""
 
     def epoch(index):
-        frames = torch.cat([batch.frames for batch in batches(0)] * 2)
+        frames = torch.cat([frames_of(batch) for batch in batches(0)] * 2)
         ids = ["a", "b", "c", "d"]
         for start, stop in ((0, 3), (3, 4)):
             size = stop - start
             own = slice(start + size * rank // world, start + size * (rank + 1) // world)
-            yield Batch(ids[own], frames[own])
+            yield Batch(ids[own], frames[own].__getitem__)
 
     return epoch
 
@@ -169,12 +173,12 @@ def test_workers_together_take_the_steps_of_one(batches, components):
 
 def test_a_loss_that_breaks_on_one_worker_stops_both_with_its_crystal(batches, components):
     hosts, states = gradients_of(2), [start(components) for _ in range(2)]
-    good = torch.cat([batch.frames for batch in batches(0)])
+    good = torch.cat([frames_of(batch) for batch in batches(0)])
 
     def work(rank):
         frames = torch.full_like(good, torch.inf) if rank else good
         run_epochs(
-            states[rank], RECIPE, lambda _: [Batch([f"mp-{rank}0", f"mp-{rank}1"], frames)], lambda _: [],
+            states[rank], RECIPE, lambda _: [Batch([f"mp-{rank}0", f"mp-{rank}1"], frames.__getitem__)], lambda _: [],
             on_epoch=silent, host=hosts[rank],
         )  # fmt: skip
 
@@ -248,12 +252,12 @@ def test_the_same_seed_gives_the_same_curve(trained, batches, components):
 
 def test_bfloat16_is_for_the_network_not_for_the_loss(batches, components):
     (one, _), model = batches(0), start(components).model
-    exact = losses(model, RECIPE, one.frames)
-    rounded = losses(model, replace(RECIPE, precision="bfloat16"), one.frames)
+    exact = losses(model, RECIPE, frames_of(one))
+    rounded = losses(model, replace(RECIPE, precision="bfloat16"), frames_of(one))
     assert rounded.dtype == torch.float32
     assert rounded.item() != exact.item()
     assert rounded.item() == pytest.approx(exact.item(), abs=0.01)
-    assert torch.equal(losses(model, replace(RECIPE, precision="float32"), one.frames), exact)
+    assert torch.equal(losses(model, replace(RECIPE, precision="float32"), frames_of(one)), exact)
 
 
 def test_the_loop_runs_where_ray_is_not_installed():
@@ -265,7 +269,7 @@ def test_the_loop_runs_where_ray_is_not_installed():
         "from rhoray.train.recipes import Recipe\n"
         "recipe = Recipe(name='x', network=AutoencoderConfig(width=4, depth=1), epochs=1)\n"
         "state = start_state(build_autoencoder(recipe.network), recipe, steps_per_epoch=1)\n"
-        "batch = Batch(['mp-1'], torch.rand(1, 1, 128, 128, 128))\n"
+        "batch = Batch(['mp-1'], torch.rand(1, 1, 128, 128, 128).__getitem__)\n"
         "run_epochs(state, recipe, lambda _: [batch], lambda _: [batch], on_epoch=lambda m, s: print(m['val_mse']))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -277,7 +281,7 @@ def test_evaluation_is_of_each_crystal(batches, components):
     model = start(components).model
     found = evaluate(model, batches(0))
     with torch.no_grad():
-        errors = [density_error(model(batch.frames), batch.frames).item() for batch in batches(0)]
+        errors = [density_error(model(frames_of(batch)), frames_of(batch)).item() for batch in batches(0)]
     assert found["val_density_error_median"] == pytest.approx(np.median(errors))
     assert found["val_density_error_worst"] == pytest.approx(max(errors))
     assert found["val_density_error_p95"] == pytest.approx(np.quantile(errors, 0.95))
