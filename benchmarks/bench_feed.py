@@ -85,9 +85,7 @@ def consumption(epochs: int) -> float:
     """Return the volumes a second that the default recipe trains on when its frames are there already."""
     rows = [row for row, _ in zip(read_shard(read_manifest(sample_uri()).shards[0]), range(16), strict=False)]
     frames = [
-        Batch(
-            [r["material_id"] for r in part], frames_tensor([row_density(r) for r in part], "cell").__getitem__
-        )
+        Batch([r["material_id"] for r in part], frames_tensor([row_density(r) for r in part], "cell").__getitem__)
         for part in (rows[:8], rows[8:])
     ]
     recipe = get_recipe("patch", epochs=epochs)

@@ -3,13 +3,15 @@
 import itertools
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rhoray.models.zones import (
     BANDS,
+    CLASSES,
     FRAME,
     METRIC_STEPS,
+    NEGLIGIBLE,
     Bands,
     Metric,
     Spectrum,
@@ -67,7 +69,7 @@ class ZoneCore(nn.Module):
         kept, above = bands[:, :BANDS], bands[:, BANDS:].float()
         left_out = above.square().mean(dim=(1, 2, 3, 4)).sqrt()
         scale = left_out[:, None, None, None, None]
-        change = scale * self.encoder(above / (scale + TINY), metric)
+        change = scale * _corrections(self.encoder, above / (scale + TINY), metric, _worth_it(kept, left_out))
         change = change - change.mean(dim=(2, 3, 4), keepdim=True)  # the first band's mean is the electron count
         return write_header(kept + change, metric, left_out).float()
 
@@ -77,10 +79,28 @@ class ZoneCore(nn.Module):
         Transforms are in float64 unless a gradient is wanted: what comes back is then as exact as the latent.
         """
         kept, metric, left_out = read_header(latents if torch.is_grad_enabled() else latents.double())
+        zones, wanted = zones_of(metric, BANDS + ABOVE, ball=self.ball), _worth_it(kept, left_out)
+        if not bool(wanted.any()):
+            return _frames_of(put_bands(kept, zones.first(BANDS))).float()
         scale = left_out[:, None, None, None, None].float()
-        above = scale * self.decoder((kept.float() / (scale + TINY)).asinh(), metric)
-        bands = torch.cat([kept, above.to(kept.dtype)], dim=1)
-        return _frames_of(put_bands(bands, zones_of(metric, BANDS + ABOVE, ball=self.ball))).float()
+        above = scale * _corrections(self.decoder, (kept.float() / (scale + TINY)).asinh(), metric, wanted)
+        return _frames_of(put_bands(torch.cat([kept, above.to(kept.dtype)], dim=1), zones)).float()
+
+
+def _worth_it(kept: Bands, left_out: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
+    """Return which crystals leave out enough for a guess to matter; nine in ten have next to nothing above."""
+    kept, left_out = kept.detach(), left_out.detach()
+    waves = (kept - kept.mean(dim=(2, 3, 4), keepdim=True)).square().sum(dim=(1, 2, 3, 4))
+    lost = ABOVE * CLASSES * left_out.square()
+    return lost > NEGLIGIBLE * (waves + lost)
+
+
+def _corrections(
+    network: ZoneCorrector, bands: Bands, metric: Metric, wanted: Bool[Tensor, " b"]
+) -> Float[Tensor, "b wanted 16 16 16"]:
+    """Return what a network makes of the crystals that want it, and zeros for the others."""
+    nothing = bands.new_zeros(len(bands), network.last.out_channels, *bands.shape[2:])
+    return nothing.index_put((wanted,), network(bands[wanted], metric[wanted])) if bool(wanted.any()) else nothing
 
 
 def _frames_of(spectrum: Spectrum) -> Float[Tensor, "b 1 128 128 128"]:

@@ -167,6 +167,10 @@ class Zones(NamedTuple):
         """Return those of some crystals."""
         return Zones(self.place[rows], self.conjugate[rows], self.mirror[rows], self.bands)
 
+    def repeated(self, count: int) -> "Zones":
+        """Return those of one crystal for so many, without a copy."""
+        return Zones(*(part.expand(count, -1, -1) for part in self[:3]), self.bands)
+
     def first(self, count: int) -> "Zones":
         """Return the first bands alone."""
         return Zones(self.place[:, :count], self.conjugate[:, :count], self.mirror[:, :count], count)
@@ -184,8 +188,7 @@ class Zones(NamedTuple):
 def zones_of(metric: Metric, count: int, *, ball: bool = False) -> Zones:
     """Return where the first `count` bands are (an even number, at most 64)."""
     other = (metric != plain_metric(1, metric.device)).any(1)
-    plain = _plain_zones(count, ball, metric.device)
-    zones = plain.of(torch.zeros(len(metric), dtype=torch.long, device=metric.device))
+    zones = _plain_zones(count, ball, metric.device).repeated(len(metric))
     return zones.replaced(other, _sorted_zones(metric[other], count, ball=ball)) if bool(other.any()) else zones
 
 

@@ -279,6 +279,8 @@ def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host, cores: Co
 
     def learn(share: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         own = losses(state.forward, recipe, batch.frames_of(share))
+        if not own.requires_grad:  # crystals that the network gives back as they are, without its weights
+            return own, ()
         # Not `backward`, which would add up in whatever order threads end.
         found = torch.autograd.grad(own.sum(), parameters, allow_unused=True, materialize_grads=True)
         return own.detach(), found
@@ -286,7 +288,7 @@ def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host, cores: Co
     done = cores.map(learn, cores.shares(len(batch)))
     own = torch.cat([parameters[0].new_zeros(0), *(share for share, _ in done)])
     sums = [torch.zeros_like(p) for p in parameters]
-    for _, gradients in done:
+    for gradients in (found for _, found in done if found):
         torch._foreach_add_(sums, gradients)
     facts = [float(own.sum()), float(len(own)), float(host.due())]
     gradients, (loss, count, due) = _add_up(sums, facts, host)

@@ -180,11 +180,25 @@ def test_corrections_are_nothing_where_nothing_is_left_out(frames, stirred):
         assert density_error(stirred(frames[:2]), frames[:2]).max() < 1e-4
 
 
-def test_gradients_reach_every_weight(frames, stirred):
-    density_error(stirred(frames[2:]), frames[2:]).sum().backward()
+def test_gradients_reach_every_weight(stirred):
+    rough = noise()[None]
+    density_error(stirred(rough), rough).sum().backward()
     for name, parameter in stirred.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_crystal_that_fits_asks_no_network(frames, stirred):
+    """What convolutions could add to it is less than what shards round off; a rough neighbour does not change that."""
+    fits, rough = frames[:1], noise()[None]
+    assert not stirred(fits).requires_grad
+    assert stirred(rough).requires_grad
+    with torch.inference_mode():
+        together = stirred.encode(torch.cat([rough, fits]))
+        for encoded, alone in zip(together, (rough, fits), strict=True):
+            torch.testing.assert_close(encoded[None], stirred.encode(alone), atol=1e-5, rtol=1e-4)
+        both = stirred.decode(together)
+    torch.testing.assert_close(both[1:], fits, atol=1e-4, rtol=1e-4)
 
 
 def test_batched_equals_one_by_one(frames, stirred):
