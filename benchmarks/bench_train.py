@@ -31,7 +31,8 @@ from rhoray.train.feed import Feed
 from rhoray.train.loop import run_epochs, start_state
 from rhoray.train.recipes import RECIPES, Recipe, get_recipe
 
-RUNS = ("plain", "bare", "one", "two")
+RUNS = ("bare", "one", "two")
+ALL_RUNS = ("plain", *RUNS)
 WORKERS = {"one": 1, "two": 2}
 NAMES = {
     "plain": "bare loop, {threads} threads, memory managed by default",
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--recipe", choices=RECIPES, default="zones")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--runs", nargs="+", choices=ALL_RUNS, default=RUNS, help="`plain` is without memory settings")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="add to the rounds of earlier calls, kept here")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -97,7 +99,7 @@ def main() -> None:
         write_data(data, args.train)
         for _ in range(args.rounds):
             # There and back, so that a machine that slows down or speeds up favours nobody.
-            order = RUNS if len(rounds) % 2 == 0 else RUNS[::-1]
+            order = args.runs if len(rounds) % 2 == 0 else args.runs[::-1]
             rounds.append({run: measure(args, run, data, f"{folder}/{run}-{len(rounds)}") for run in order})
             if args.keep:
                 args.keep.write_text(json.dumps(rounds))
@@ -134,20 +136,19 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
     """Write the result."""
     threads = len(os.sched_getaffinity(0))
 
-    def against(run: str, other: str) -> str:
-        return spread([turn[run]["rate"] / turn[other]["rate"] for turn in rounds], 3)
+    def against(run: str, other: str, name: str) -> str:
+        ratios = [
+            turn[run]["rate"] / turn[other]["rate"] for turn in rounds if {run, other} <= turn.keys() and run != other
+        ]
+        return f"{spread(ratios, 3)} of {name}" if ratios else ""
 
-    ratios = {
-        "plain": f"{against('plain', 'bare')} of the bare loop",
-        "bare": "",
-        "one": f"{against('one', 'bare')} of the bare loop",
-        "two": f"{against('two', 'one')} of one worker",
-    }
+    ratios = {run: against(run, "bare", "the bare loop") for run in ALL_RUNS}
+    ratios["two"] = against("two", "one", "one worker")
     rows = [
         f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {spread([t[run]['rate'] for t in rounds], 2)} | "
         f"{100 * statistics.median(t[run]['waiting'] for t in rounds):.1f} % | {rounds[-1][run]['loss']:.8f} | "
         f"{ratios[run]} |"
-        for run in RUNS
+        for run in rounds[0]
     ]
     head = (
         f"Recipe `{args.recipe}`, batch {get_recipe(args.recipe).batch_size}, {args.train} crystals an epoch, "
@@ -158,10 +159,10 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
         "The settings by which glibc keeps memory instead of giving it back after every step are what every training "
         "worker gets (rhoray.train.allocator). "
         "The promise: one worker at least 0.95 of the bare loop, two at least 0.9 of one. On a CPU a frame is made "
-        "where the network runs, so that its time is work and not waiting. All follow one curve: the last losses "
+        "by the thread that wants it, so that its time is work and not waiting. All follow one curve: the last losses "
         "differ by rounding. Checkpoints and reports come between epochs, and are not in these rates."
     )
-    columns = "| | volumes/s | time spent reading and making frames | last loss | |"
+    columns = "| | volumes/s | time waiting for rows | last loss | |"
     body = "\n".join([head, "", columns, "| --- | --- | --- | --- | --- |", *rows, "", foot, ""])
     write_result(f"train-{args.recipe}", "What Ray costs training", body, ("ray", "torch", "numpy", "pyarrow"))
 

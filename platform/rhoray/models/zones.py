@@ -169,7 +169,8 @@ class Zones(NamedTuple):
 
     def repeated(self, count: int) -> "Zones":
         """Return those of one crystal for so many, without a copy."""
-        return Zones(*(part.expand(count, -1, -1) for part in self[:3]), self.bands)
+        place, conjugate, mirror = (part.expand(count, -1, -1) for part in self[:3])
+        return Zones(place, conjugate, mirror, self.bands)
 
     def first(self, count: int) -> "Zones":
         """Return the first bands alone."""

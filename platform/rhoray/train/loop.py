@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -282,14 +283,14 @@ def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host, cores: Co
         if not own.requires_grad:  # crystals that the network gives back as they are, without its weights
             return own, ()
         # Not `backward`, which would add up in whatever order threads end.
-        found = torch.autograd.grad(own.sum(), parameters, allow_unused=True, materialize_grads=True)
-        return own.detach(), found
+        return own.detach(), torch.autograd.grad(own.sum(), parameters, allow_unused=True, materialize_grads=True)
 
     done = cores.map(learn, cores.shares(len(batch)))
     own = torch.cat([parameters[0].new_zeros(0), *(share for share, _ in done)])
     sums = [torch.zeros_like(p) for p in parameters]
-    for gradients in (found for _, found in done if found):
-        torch._foreach_add_(sums, gradients)
+    for _, found in done:
+        if found:
+            torch._foreach_add_(sums, found)
     facts = [float(own.sum()), float(len(own)), float(host.due())]
     gradients, (loss, count, due) = _add_up(sums, facts, host)
     torch._foreach_div_(gradients, count)
@@ -354,9 +355,8 @@ def evaluate(
     found: list[tuple[str, float, float, float]] = []
     with cores_of(_device(model), JUDGED_AT_ONCE) as cores:
         for batch in batches:
-            parts = cores.map(lambda share, b=batch: _judge(model, b.frames_of(share)), cores.shares(len(batch)))
-            rows = [row for part in parts for row in part]
-            found += [(name, *row) for name, row in zip(batch.material_ids, rows, strict=True)]
+            for part in cores.map(partial(_judge, model, batch), cores.shares(len(batch))):
+                found += part
     # Sorted, so that a mean does not depend on who judged whom.
     everyone = sorted(gather(found))
     if not everyone:
@@ -372,8 +372,10 @@ def evaluate(
 
 
 @torch.no_grad()
-def _judge(model: Autoencoder, frames: Float[Tensor, "b 1 128 128 128"]) -> list[list[float]]:
-    """Return each crystal's density error, electron error and mean square."""
+def _judge(model: Autoencoder, batch: Batch, share: slice) -> list[tuple[str, float, float, float]]:
+    """Return name, density error, electron error and mean square of each crystal of a share."""
+    frames = batch.frames_of(share)
     found = model(frames).float()
     squares = ((found - frames) ** 2).mean(dim=(1, 2, 3, 4))
-    return torch.stack([density_error(found, frames), electron_error(found, frames), squares], dim=1).tolist()
+    columns = density_error(found, frames), electron_error(found, frames), squares
+    return list(zip(batch.material_ids[share], *(column.tolist() for column in columns), strict=True))
