@@ -138,8 +138,6 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
 
     def against(run: str, other: str, name: str) -> str:
         pairs = [(turn[run], turn[other]) for turn in rounds if {run, other} <= turn.keys() and run != other]
-            turn[run]["rate"] / turn[other]["rate"] for turn in rounds if {run, other} <= turn.keys() and run != other
-        ]
         return f"{spread([a['rate'] / b['rate'] for a, b in pairs], 3)} of {name}" if pairs else ""
 
     ratios = {run: against(run, "bare", "the bare loop") for run in ALL_RUNS}
