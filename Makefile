@@ -20,7 +20,7 @@ demo: $(STAMP)  ## the whole main job on the packaged sample, about 4 minutes on
 	@$(PY) -m rhoray.local.demo
 
 # Two processes share two cores: a thread that waits for another is not to spin on one.
-test: $(STAMP)  ## all tests, 15 to 20 minutes on 2 cores
+test: $(STAMP)  ## all tests, 15 to 25 minutes on 2 cores
 	@OMP_WAIT_POLICY=passive $(PY) -m pytest -n 2
 
 lint: $(STAMP)  ## ruff, mypy, import contracts, spelling
