@@ -97,7 +97,7 @@ def train(recipe: Recipe, crystals: list[ChargeDensity], seconds: float) -> tupl
             some = rng.sample(crystals, recipe.batch_size)
             for _ in some:
                 next(seen)
-            yield Batch([""] * len(some), lambda share, some=some, kind=recipe.frame: frames_tensor(some[share], kind))
+            yield Batch([""] * len(some), lambda share, some=some: frames_tensor(some[share], recipe.frame))
 
     with contextlib.suppress(_Over):
         run_epochs(state, recipe, batches, lambda _: [], on_epoch=lambda *_: None)

@@ -34,6 +34,7 @@ from rhoray.train.recipes import RECIPES, Recipe, get_recipe
 RUNS = ("bare", "one", "two")
 ALL_RUNS = ("plain", *RUNS)
 WORKERS = {"one": 1, "two": 2}
+COMPARED = {"plain": "bare", "one": "bare", "two": "one"}
 NAMES = {
     "plain": "bare loop, {threads} threads, memory managed by default",
     "bare": "bare loop, {threads} threads",
@@ -136,16 +137,17 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
     """Write the result."""
     threads = len(os.sched_getaffinity(0))
 
-    def against(run: str, other: str, name: str) -> str:
-        pairs = [(turn[run], turn[other]) for turn in rounds if {run, other} <= turn.keys() and run != other]
-        return f"{spread([a['rate'] / b['rate'] for a, b in pairs], 3)} of {name}" if pairs else ""
+    def against(run: str) -> str:
+        other = COMPARED.get(run)
+        if other not in rounds[0]:
+            return ""
+        ratios = [turn[run]["rate"] / turn[other]["rate"] for turn in rounds]
+        return f"{spread(ratios, 3)} of {NAMES[other].format(threads=threads)}"
 
-    ratios = {run: against(run, "bare", "the bare loop") for run in ALL_RUNS}
-    ratios["two"] = against("two", "one", "one worker")
     rows = [
         f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {spread([t[run]['rate'] for t in rounds], 2)} | "
         f"{100 * statistics.median(t[run]['waiting'] for t in rounds):.1f} % | {rounds[-1][run]['loss']:.8f} | "
-        f"{ratios[run]} |"
+        f"{against(run)} |"
         for run in rounds[0]
     ]
     head = (

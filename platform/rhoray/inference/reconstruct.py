@@ -34,8 +34,7 @@ def decode_latent(trained: TrainedAutoencoder, latent: Latent, *, seen: Shape, s
     Raises:
         NoReconstruction: the frame is a box, or a padded one that had to be shrunk.
     """
-    device = next(trained.model.parameters()).device
-    frame = trained.model.decode(torch.from_numpy(latent)[None].to(device))[0, 0].cpu().numpy()
+    frame = trained.model.decode(torch.from_numpy(latent)[None].to(trained.model.device))[0, 0].cpu().numpy()
     if trained.frame == "padded" and all(n <= size for n, size in zip(seen, frame.shape, strict=True)):
         frame = frame[: seen[0], : seen[1], : seen[2]]
     elif trained.frame != "cell":

@@ -52,6 +52,11 @@ class AutoencoderConfig:
 class Autoencoder(nn.Module):
     """Base: `encode`, `decode`, and `forward` as one after the other."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
     def encode(self, frames: Frames) -> Latents:
         """Return the latents of frames."""
         raise NotImplementedError

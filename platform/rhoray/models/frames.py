@@ -30,6 +30,8 @@ def frames_tensor(
     densities: Sequence[ChargeDensity], kind: str, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "b 1 128 128 128"]:
     """Return the frames of densities as one tensor on `device`, e/A3, float32: those of `density.frames.to_frame`."""
+    if not densities:
+        return torch.zeros(0, 1, *FRAME_SHAPE, device=device)
     if kind == "cell":
         return _cell_frames([density.values for density in densities], torch.device(device))[:, None]
     frames = [to_frame(density, cast(FrameKind, kind)) for density in densities]
@@ -80,7 +82,7 @@ def _resampler(points: int) -> Float[Tensor, "128 n"]:
 
 
 def _in_batches(trained: TrainedAutoencoder, densities: Sequence[ChargeDensity]) -> Iterator[Tensor]:
-    device = next(trained.model.parameters()).device
+    device = trained.model.device
     size = GPU_BATCH if device.type == "cuda" else 1
     for start in range(0, len(densities), size):
         yield frames_tensor(densities[start : start + size], trained.frame, device)

@@ -58,7 +58,7 @@ class Feed:
 
         def frames_of(some: slice) -> torch.Tensor:
             frames = frames_tensor([row_density(row) for row in rows[some]], self.recipe.frame, self.device)
-            if epoch is None:
+            if epoch is None or not len(frames):
                 return frames
             views = zip(frames.split(1), positions[some], strict=True)
             return torch.cat([self._view(frame, epoch, position) for frame, position in views])
@@ -83,7 +83,7 @@ class Feed:
 
 def _made(batch: Batch) -> Batch:
     """Return a batch whose frames are there already."""
-    return Batch(batch.material_ids, batch.frames_of(slice(None)).__getitem__) if len(batch) else batch
+    return Batch(batch.material_ids, batch.frames.__getitem__)
 
 
 def view_of(seed: int, epoch: int, position: int) -> torch.Generator:

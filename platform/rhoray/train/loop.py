@@ -50,6 +50,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.material_ids)
 
+    @property
+    def frames(self) -> Float[Tensor, "b 1 128 128 128"]:
+        """All of them."""
+        return self.frames_of(slice(None))
+
 
 # For an epoch: every batch from `TrainState.step` on.
 Batches = Callable[[int], Iterable[Batch]]
@@ -253,7 +258,7 @@ def run_epochs(
 
 def _train_epoch(state: TrainState, recipe: Recipe, batches: Iterable[Batch], host: Host) -> None:
     state.forward.train()
-    with cores_of(_device(state.model), -(-recipe.batch_size // host.size)) as cores:
+    with cores_of(state.model.device, -(-recipe.batch_size // host.size)) as cores:
         asked = time.perf_counter()
         for batch in batches:
             waited = time.perf_counter() - asked
@@ -268,10 +273,6 @@ def _train_epoch(state: TrainState, recipe: Recipe, batches: Iterable[Batch], ho
             if due:
                 host.save(state)
             asked = time.perf_counter()
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _step(state: TrainState, recipe: Recipe, batch: Batch, host: Host, cores: Cores) -> tuple[float, int, bool]:
@@ -353,7 +354,7 @@ def evaluate(
     """
     model.eval()
     found: list[tuple[str, float, float, float]] = []
-    with cores_of(_device(model), JUDGED_AT_ONCE) as cores:
+    with cores_of(model.device, JUDGED_AT_ONCE) as cores:
         for batch in batches:
             for part in cores.map(partial(_judge, model, batch), cores.shares(len(batch))):
                 found += part

@@ -51,7 +51,7 @@ def initialise(model: Autoencoder, recipe: Recipe, data: str) -> None:
     crystals = split_densities(read_manifest(data), "train", recipe.basis_crystals)
     moments = (patch_moment(frames_tensor([crystal], recipe.frame)) for crystal in crystals)
     *_, total = itertools.accumulate(moments)
-    model.set_basis(patch_components(total).to(next(model.parameters()).device))
+    model.set_basis(patch_components(total).to(model.device))
 
 
 def linear_baselines(manifest: Manifest, recipe: Recipe) -> dict[str, dict[str, float]]:

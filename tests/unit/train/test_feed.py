@@ -34,10 +34,6 @@ def plan() -> Plan:
     return Plan(train=few, val=fewer, seed=0, epochs=2, batch=4, window=6)
 
 
-def frames_of(batch):
-    return batch.frames_of(slice(None))
-
-
 def feed(plan: Plan, recipe: Recipe = RECIPE) -> Feed:
     return Feed(plan, (plan.read(chunk) for chunk in plan.chunks()), recipe, CPU)
 
@@ -50,7 +46,7 @@ def test_two_workers_see_what_one_sees(plan, augment):
     for epoch in range(2):
         for whole, left, right in zip(*(f.train(epoch) for f in (alone, *pair)), strict=True):
             assert whole.material_ids == left.material_ids + right.material_ids
-            assert torch.equal(frames_of(whole), torch.cat([frames_of(left), frames_of(right)]))
+            assert torch.equal(whole.frames, torch.cat([left.frames, right.frames]))
         judged = [[name for batch in f.val(epoch) for name in batch.material_ids] for f in (alone, *pair)]
         assert sorted(judged[0]) == sorted(judged[1] + judged[2]) == sorted(plan.val.material_ids)
 
@@ -60,12 +56,12 @@ def test_augmented_views_are_of_the_same_crystals_and_new_each_epoch(plan):
     views: dict[str, list] = {}
     for epoch in range(2):
         for before, after in zip(plain.train(epoch), seen.train(epoch), strict=True):
-            torch.testing.assert_close(frames_of(after).sum((1, 2, 3, 4)), frames_of(before).sum((1, 2, 3, 4)))
-            assert not torch.equal(frames_of(after), frames_of(before))
-            for name, frame in zip(after.material_ids, frames_of(after), strict=True):
+            torch.testing.assert_close(after.frames.sum((1, 2, 3, 4)), before.frames.sum((1, 2, 3, 4)))
+            assert not torch.equal(after.frames, before.frames)
+            for name, frame in zip(after.material_ids, after.frames, strict=True):
                 views.setdefault(name, []).append(frame)
         for before, after in zip(plain.val(epoch), seen.val(epoch), strict=True):
-            assert torch.equal(frames_of(before), frames_of(after))
+            assert torch.equal(before.frames, after.frames)
     assert all(not torch.equal(*pair) for pair in views.values())
 
 
@@ -74,7 +70,7 @@ def test_a_worker_without_a_share_gets_an_empty_batch(plan):
     sizes = [len(batch.material_ids) for batch in ninth.train(0)]
     assert sizes == [1, 1, 1]
     first = feed(replace(plan, rank=0, world=4))
-    assert [len(batch) for batch in first.train(0)] == [1, 1, 0]
+    assert [len(batch.frames) for batch in first.train(0)] == [1, 1, 0]
 
 
 def test_rows_out_of_order_are_refused(plan):

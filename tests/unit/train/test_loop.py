@@ -26,10 +26,6 @@ from tests.unit.builders import salt, skewed
 RECIPE = Recipe(name="small", network=AutoencoderConfig(width=8, depth=1), epochs=3, warmup_steps=1)
 
 
-def frames_of(batch):
-    return batch.frames_of(slice(None))
-
-
 @pytest.fixture(scope="module")
 def batches():
     frames = [torch.from_numpy(to_frame(d, "cell"))[None, None] for d in (salt(), skewed())]
@@ -43,7 +39,7 @@ def batches():
 
 @pytest.fixture(scope="module")
 def components(batches):
-    return patch_components(sum(patch_moment(frames_of(batch)) for batch in batches(0)))
+    return patch_components(sum(patch_moment(batch.frames) for batch in batches(0)))
 
 
 def start(components, recipe=RECIPE):
@@ -144,7 +140,7 @@ def share(batches, rank, world):
     """Return one worker's part of each batch; the last one has nothing for the first worker."""
 
     def epoch(index):
-        frames = torch.cat([frames_of(batch) for batch in batches(0)] * 2)
+        frames = torch.cat([batch.frames for batch in batches(0)] * 2)
         ids = ["a", "b", "c", "d"]
         for start, stop in ((0, 3), (3, 4)):
             size = stop - start
@@ -173,7 +169,7 @@ def test_workers_together_take_the_steps_of_one(batches, components):
 
 def test_a_loss_that_breaks_on_one_worker_stops_both_with_its_crystal(batches, components):
     hosts, states = gradients_of(2), [start(components) for _ in range(2)]
-    good = torch.cat([frames_of(batch) for batch in batches(0)])
+    good = torch.cat([batch.frames for batch in batches(0)])
 
     def work(rank):
         frames = torch.full_like(good, torch.inf) if rank else good
@@ -252,12 +248,12 @@ def test_the_same_seed_gives_the_same_curve(trained, batches, components):
 
 def test_bfloat16_is_for_the_network_not_for_the_loss(batches, components):
     (one, _), model = batches(0), start(components).model
-    exact = losses(model, RECIPE, frames_of(one))
-    rounded = losses(model, replace(RECIPE, precision="bfloat16"), frames_of(one))
+    exact = losses(model, RECIPE, one.frames)
+    rounded = losses(model, replace(RECIPE, precision="bfloat16"), one.frames)
     assert rounded.dtype == torch.float32
     assert rounded.item() != exact.item()
     assert rounded.item() == pytest.approx(exact.item(), abs=0.01)
-    assert torch.equal(losses(model, replace(RECIPE, precision="float32"), frames_of(one)), exact)
+    assert torch.equal(losses(model, replace(RECIPE, precision="float32"), one.frames), exact)
 
 
 def test_the_loop_runs_where_ray_is_not_installed():
@@ -281,7 +277,7 @@ def test_evaluation_is_of_each_crystal(batches, components):
     model = start(components).model
     found = evaluate(model, batches(0))
     with torch.no_grad():
-        errors = [density_error(model(frames_of(batch)), frames_of(batch)).item() for batch in batches(0)]
+        errors = [density_error(model(batch.frames), batch.frames).item() for batch in batches(0)]
     assert found["val_density_error_median"] == pytest.approx(np.median(errors))
     assert found["val_density_error_worst"] == pytest.approx(max(errors))
     assert found["val_density_error_p95"] == pytest.approx(np.quantile(errors, 0.95))
