@@ -1,5 +1,6 @@
 """Rows become the same batches whoever reads them, augmented or not."""
 
+import gc
 import itertools
 import threading
 import tracemalloc
@@ -129,6 +130,7 @@ def peak_of_training(folder, shards: int, epochs: int) -> int:
     """Return the most bytes that a worker's feed held, frames apart, while it read all of training."""
     train, val = many_shards(folder / f"train-{shards}", shards), many_shards(folder / f"val-{shards}", 1)
     plan = Plan(train=train, val=val, seed=0, epochs=epochs, batch=4, window=2 * ROWS)
+    gc.collect()  # what tests before have left must not be freed, and counted, in between
     before, most, crystals = pa.total_allocated_bytes(), 0, 0
     tracemalloc.start()
     try:
