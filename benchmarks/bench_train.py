@@ -2,8 +2,8 @@
 
 All of them run one recipe on crystals of the packaged sample, read from shards on disk in the same order. The
 bare loop reads them itself, in a process with the memory settings that training workers get; the others get them
-through Ray Data. Each starts in a process of its own; runs take turns. The first epoch, in which workers warm up, does
-not count, and neither does validation.
+through Ray Data. Each has processes of its own and they take turns, an epoch each, while those of the others stand
+still. The first epoch, in which workers warm up, does not count, and neither does validation.
 """
 
 import argparse
@@ -14,11 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from _results import write_result
+from _turns import Turn, run_in_turns
 
 from rhoray.core.storage import normalise, read_bytes
 from rhoray.models.autoencoder import build_autoencoder
@@ -80,52 +81,72 @@ def child(run: str, data: str, out: str, recipe: Recipe) -> None:
     Path(f"{out}.json").write_text(json.dumps(history))
 
 
+def keep_turns(turn: Turn) -> None:
+    """Let training in this process, and in those of its Ray workers, wait for its turn before each epoch."""
+    turn.take()
+    work = autoencoder._train_worker  # noqa: SLF001 - nothing but a benchmark tells a worker when to work
+
+    def work_in_turn(config: dict) -> str | None:
+        turn.take()
+        return work(config)
+
+    autoencoder._train_worker = work_in_turn  # noqa: SLF001
+
+
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=int, default=160, help="crystals an epoch")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--recipe", choices=RECIPES, default="zones")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="times that all of them start anew")
     parser.add_argument("--runs", nargs="+", choices=ALL_RUNS, default=RUNS, help="`plain` is without memory settings")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="add to the rounds of earlier calls, kept here")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--turn", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.turn:
+        keep_turns(Turn(Path(args.turn[0]), int(args.turn[1]), int(args.turn[2])))
     if args.child:
         child(*args.child, get_recipe(args.recipe, epochs=args.epochs))
         return
     rounds = json.loads(args.keep.read_text()) if args.keep and args.keep.exists() else []
-    with tempfile.TemporaryDirectory() as folder:
-        data = f"{folder}/data"
-        write_data(data, args.train)
-        for _ in range(args.rounds):
-            # There and back, so that a machine that slows down or speeds up favours nobody.
-            order = args.runs if len(rounds) % 2 == 0 else args.runs[::-1]
-            rounds.append({run: measure(args, run, data, f"{folder}/{run}-{len(rounds)}") for run in order})
-            if args.keep:
-                args.keep.write_text(json.dumps(rounds))
+    for _ in range(args.rounds):
+        rounds.append(measure(args))
+        print({run: round(rate(epochs), 2) for run, epochs in rounds[-1].items()}, flush=True)
+        if args.keep:
+            args.keep.write_text(json.dumps(rounds))
     write_table(args, rounds)
 
 
-def measure(args: argparse.Namespace, run: str, data: str, out: str) -> dict[str, float]:
-    """Do one run in a process of its own; return its rate, its share of time without the network, its last loss."""
-    started = time.perf_counter()
-    command = [sys.executable, __file__, "--epochs", str(args.epochs), "--recipe", args.recipe]
-    subprocess.run(
-        [*command, "--child", run, data, out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        # Ray would make its workers nicer than everybody else on the machine.
-        env={**os.environ, "RAY_worker_niceness": "0", **(ALLOCATOR if run == "bare" else {})},
-    )  # fmt: skip
-    counted = json.loads(Path(f"{out}.json").read_text())[1:]
-    seconds = [args.train / epoch["volumes_per_second"] for epoch in counted]
-    found = {
-        "rate": len(counted) * args.train / sum(seconds),
-        "waiting": sum(epoch["data_wait_seconds"] for epoch in counted) / sum(seconds),
-        "loss": counted[-1]["train_loss"],
-    }
-    print(run, {name: round(value, 4) for name, value in found.items()}, f"{time.perf_counter() - started:.0f} s")
-    sys.stdout.flush()
-    return found
+def measure(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Let all runs take turns once; return of each the epochs that count."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(f"{folder}/data", args.train)
+
+        def start(run: str, turn: Turn) -> subprocess.Popen:
+            flags = ["--epochs", str(args.epochs), "--recipe", args.recipe]
+            place = ["--turn", str(turn.file), str(turn.place), str(turn.of)]
+            return subprocess.Popen(
+                [sys.executable, __file__, *flags, *place, "--child", run, f"{folder}/data", f"{folder}/{run}"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                # Ray would make its workers nicer than everybody else on the machine.
+                env={**os.environ, "RAY_worker_niceness": "0", **(ALLOCATOR if run == "bare" else {})},
+            )  # fmt: skip
+
+        run_in_turns(Path(folder, "turn"), [partial(start, run) for run in args.runs], args.epochs)
+        histories = {run: json.loads(Path(folder, f"{run}.json").read_text()) for run in args.runs}
+    return {run: [{"volumes": args.train, **epoch} for epoch in history[1:]] for run, history in histories.items()}
+
+
+def seconds(epoch: dict[str, float]) -> float:
+    """Return how long training took in an epoch."""
+    return epoch["volumes"] / epoch["volumes_per_second"]
+
+
+def rate(epochs: list[dict[str, float]]) -> float:
+    """Return volumes a second over some epochs."""
+    return sum(epoch["volumes"] for epoch in epochs) / sum(map(seconds, epochs))
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -133,7 +154,7 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float]]]) -> None:
+def write_table(args: argparse.Namespace, rounds: list[dict[str, list[dict[str, float]]]]) -> None:
     """Write the result."""
     threads = len(os.sched_getaffinity(0))
 
@@ -141,19 +162,23 @@ def write_table(args: argparse.Namespace, rounds: list[dict[str, dict[str, float
         other = COMPARED.get(run)
         if other not in rounds[0]:
             return ""
-        ratios = [turn[run]["rate"] / turn[other]["rate"] for turn in rounds]
+        ratios = [rate(found[run]) / rate(found[other]) for found in rounds]
         return f"{spread(ratios, 3)} of {NAMES[other].format(threads=threads)}"
 
-    rows = [
-        f"| {NAMES[run].format(threads=threads, half=threads // 2)} | {spread([t[run]['rate'] for t in rounds], 2)} | "
-        f"{100 * statistics.median(t[run]['waiting'] for t in rounds):.1f} % | {rounds[-1][run]['loss']:.8f} | "
-        f"{against(run)} |"
-        for run in rounds[0]
-    ]
+    def row(run: str) -> str:
+        name = NAMES[run].format(threads=threads, half=threads // 2)
+        epochs = [epoch for found in rounds for epoch in found[run]]
+        waiting = sum(epoch["data_wait_seconds"] for epoch in epochs) / sum(map(seconds, epochs))
+        rates = spread([rate(found[run]) for found in rounds], 2)
+        return f"| {name} | {rates} | {100 * waiting:.1f} % | {epochs[-1]['train_loss']:.8f} | {against(run)} |"
+
+    rows = [row(run) for run in rounds[0]]
+    lengths = {len(epochs) for found in rounds for epochs in found.values()}
     head = (
         f"Recipe `{args.recipe}`, batch {get_recipe(args.recipe).batch_size}, {args.train} crystals an epoch, "
-        f"{args.epochs - 1} epochs that count in each of {len(rounds)} rounds, every other one in reverse order. "
-        "Medians over the rounds, and the range; the last column is of ratios within a round."
+        f"{' or '.join(map(str, sorted(lengths)))} epochs that count in each of {len(rounds)} starts. All take turns, "
+        "an epoch each, every other time in reverse order, while the others stand still. Medians over the starts, and "
+        "the range: starts differ more than the epochs of one do."
     )
     foot = (
         "The settings by which glibc keeps memory instead of giving it back after every step are what every training "
