@@ -19,9 +19,10 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)  ## the whole main job on the packaged sample, about 4 minutes on 2 cores
 	@$(PY) -m rhoray.local.demo
 
-# Two processes share two cores: a thread that waits for another is not to spin on one.
+# Two processes share two cores: a thread that waits for another is not to spin on one, and Ray's workers, which by
+# default let all others go first, are what many tests wait for.
 test: $(STAMP)  ## all tests, 15 to 25 minutes on 2 cores
-	@OMP_WAIT_POLICY=passive $(PY) -m pytest -n 2
+	@OMP_WAIT_POLICY=passive RAY_worker_niceness=0 $(PY) -m pytest -n 2
 
 lint: $(STAMP)  ## ruff, mypy, import contracts, spelling
 	@.venv/bin/ruff check .
