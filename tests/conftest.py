@@ -19,6 +19,7 @@ from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.object_store import ObjectStore, object_store
 from rhoray.local.ports import free_port
+from rhoray.pipeline.cluster import state_api
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
@@ -114,14 +115,16 @@ def cluster(store) -> Iterator[str]:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     # A submitted job runs `python`, which must be this one, as in an activated environment.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    context = ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=True,
-        dashboard_port=free_port(),
-        object_store_memory=400 * 2**20,
-        logging_level="ERROR",
-    )
+    port = free_port()
+    with state_api(f"http://127.0.0.1:{port}"):
+        context = ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=True,
+            dashboard_port=port,
+            object_store_memory=400 * 2**20,
+            logging_level="ERROR",
+        )
     os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
     yield f"http://{context.dashboard_url}"
     os.environ.pop("RAY_ADDRESS")

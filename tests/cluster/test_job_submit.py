@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from rhoray.local.ports import free_port
+from rhoray.local.processes import descendants
 
 pytestmark = pytest.mark.cluster
 MINUTES = 60
@@ -41,7 +43,8 @@ def head(store, tmp_path_factory) -> Iterator[str]:
         assert time.monotonic() < deadline, Path(log.name).read_text()
         time.sleep(0.5)
     yield url
-    process.terminate()
+    for pid in descendants(process.pid):  # asked to, it takes half a minute to end them
+        os.kill(pid, signal.SIGKILL)
     process.wait(MINUTES)
 
 

@@ -33,6 +33,7 @@ from rhoray.core.targets import TARGETS
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.object_store import object_store
 from rhoray.local.ports import HOST, free_port
+from rhoray.pipeline.cluster import NO_STATE_API, state_api
 from rhoray.sources.items import sample_uri
 from rhoray.store.manifest import read_manifest
 from rhoray.store.shards import read_shard, row_density
@@ -87,14 +88,15 @@ def _ray_cluster(store: dict[str, str]) -> Iterator[dict[str, str]]:
     """Run a local Ray that this process owns; yield the environment in which jobs find it and the store."""
     os.environ.update(store)
     os.environ["RAY_AUTH_MODE"] = "disabled"  # it listens on this machine only and ends with the demo
-    ray.init(
-        address="local",
-        _node_ip_address=HOST,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    with state_api(NO_STATE_API):
+        ray.init(
+            address="local",
+            _node_ip_address=HOST,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     try:
         yield {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     finally:

@@ -31,6 +31,9 @@ NO_PROGRESS_TIMEOUT_S = 300
 # A task that fetches a gigabyte through a slow line, or waits for a storage that comes back, is no stall.
 TASK_PATIENCE_S = 3600.0
 BLOCK_BYTES = 32 * 2**20
+STATE_API_VARIABLE = "RAY_API_SERVER_ADDRESS"
+# Nothing listens at this port, so that who asks knows at once.
+NO_STATE_API = "http://127.0.0.1:1"
 
 
 @contextlib.contextmanager
@@ -55,13 +58,14 @@ def connect(cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_LOGGER_LEVEL", "error")
         # Nobody takes this machine away from us. Each of Ray's actors costs 1 % of a core, whatever it does.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    ray.init(
-        # Without an address Ray would join any cluster that runs on this machine.
-        address=os.environ.get("RAY_ADDRESS") or "local",
-        runtime_env=_runtime_env() if on_cluster else {},
-        logging_level=logging.WARNING,
-        **({} if on_cluster else {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
-    )
+    with contextlib.nullcontext() if on_cluster else state_api(NO_STATE_API):
+        ray.init(
+            # Without an address Ray would join any cluster that runs on this machine.
+            address=os.environ.get("RAY_ADDRESS") or "local",
+            runtime_env=_runtime_env() if on_cluster else {},
+            logging_level=logging.WARNING,
+            **({} if on_cluster else {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}),
+        )
     _configure_data()
     try:
         if on_cluster and os.environ.get(INSTALLED_VARIABLE):
@@ -69,6 +73,26 @@ def connect(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def state_api(url: str) -> Iterator[None]:
+    """Tell a Ray that is started inside the block where its actors find out how others of them are.
+
+    Untold, they ask whatever Ray was last started on this machine by command, be it another one, or long gone: the
+    actor that cleans up after training then takes its controller for dead, or keeps training from ending.
+
+    Args:
+        url: of the dashboard, or `NO_STATE_API` for a Ray without one.
+    """
+    before = os.environ.get(STATE_API_VARIABLE)
+    os.environ[STATE_API_VARIABLE] = url
+    try:
+        yield
+    finally:
+        del os.environ[STATE_API_VARIABLE]
+        if before is not None:
+            os.environ[STATE_API_VARIABLE] = before
 
 
 def _runtime_env() -> dict:
