@@ -63,7 +63,9 @@ def _seconds(work: Callable[[], None]) -> float:
 def _step(model: Autoencoder, optimiser: torch.optim.Optimizer, frames: torch.Tensor) -> Callable[[], None]:
     def work() -> None:
         optimiser.zero_grad(set_to_none=True)
-        density_error(model(frames), frames).mean().backward()
+        loss = density_error(model(frames), frames).mean()
+        if loss.requires_grad:  # not where the network gives the crystals back as they are, without its weights
+            loss.backward()
         optimiser.step()
 
     return work
