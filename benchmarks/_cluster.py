@@ -20,8 +20,9 @@ from typing import Any
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
+from rhoray.core.environment import variables
 from rhoray.local.ports import free_port
-from rhoray.local.processes import descendants, title
+from rhoray.local.processes import descendants, signal_all, title
 
 ROOT = Path(__file__).resolve().parents[1]
 OBJECT_STORE = 100 * 2**20
@@ -46,19 +47,17 @@ class Nodes:
 
     def add(self, **environment: str) -> Node:
         """Start a worker node whose processes have these variables too."""
-        with _variables(environment):
+        with variables(environment):
             return self.cluster.add_node(num_cpus=1, object_store_memory=self.object_store_memory)
 
     def lose_head(self, driver: int) -> None:
         """End every process of the head and of a driver on it, at once."""
         self.kill(self.cluster.head_node)
-        for pid in descendants(driver):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        signal_all(driver, signal.SIGKILL)
 
     def new_head(self) -> None:
         """Start a head at the address of the one before."""
-        with _variables(self.head_environment):
+        with variables(self.head_environment):
             self.cluster.add_node(**_head(int(self.address.rpartition(":")[2]), self.object_store_memory))
 
     def busy(self, work: str) -> dict[Node, list[int]]:
@@ -68,9 +67,8 @@ class Nodes:
 
     def kill(self, node: Node) -> None:
         """End every process of a node at once, as a machine that loses its power does."""
-        for pid in family(node):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for root in roots(node):
+            signal_all(root, signal.SIGKILL)
         node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
         if node is self.cluster.head_node:
             self.cluster.head_node = None
@@ -87,19 +85,12 @@ def _head(port: int, object_store_memory: int) -> dict[str, Any]:
 
 def family(node: Node) -> list[int]:
     """Return the processes of a node: Ray's own and their workers."""
-    own = [info.process.pid for infos in node.all_processes.values() for info in infos]
-    return [pid for root in own for pid in descendants(root)]
+    return [pid for root in roots(node) for pid in descendants(root)]
 
 
-@contextlib.contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def roots(node: Node) -> list[int]:
+    """Return the processes of a node that Ray started first."""
+    return [info.process.pid for infos in node.all_processes.values() for info in infos]
 
 
 @contextlib.contextmanager
@@ -108,9 +99,7 @@ def nodes(count: int, *, object_store_memory: int = OBJECT_STORE, **environment:
     # Sockets' paths have to be short, and Ray writes its address there: nobody else's Ray is touched.
     with tempfile.TemporaryDirectory(prefix="rr", dir="/tmp", ignore_cleanup_errors=True) as folder:
         fixed = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": folder, **environment}
-        with _variables(fixed):
-            for name in {"PYTHONPATH", "RAY_ADDRESS"} - environment.keys():
-                os.environ.pop(name, None)
+        with variables({"PYTHONPATH": None, "RAY_ADDRESS": None, **fixed}):
             cluster = Cluster(initialize_head=True, head_node_args=_head(free_port(), object_store_memory))
             running = Nodes(cluster, cluster.address, dict(os.environ), object_store_memory)
             try:
@@ -162,9 +151,7 @@ class Job:
     def running(self) -> bool:
         """Return whether it still runs; one beyond its deadline is ended."""
         if self.process.poll() is None and self.seconds > self.deadline_s:
-            for pid in descendants(self.process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            signal_all(self.process.pid, signal.SIGKILL)
             self.process.wait()
             return False
         return self.process.poll() is None

@@ -3,8 +3,6 @@
 Whoever's turn it is not stands still, with all of its processes. So a ratio is one of epochs that ran seconds apart.
 """
 
-import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -12,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rhoray.local.processes import descendants
+from rhoray.local.processes import signal_all
 from rhoray.train.feed import Feed
 from rhoray.train.loop import Batch
 
@@ -21,7 +19,7 @@ LOOK_S = 0.02
 SETTLE_S = 0.5
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Turn:
     """One training's place among all that take turns.
 
@@ -84,27 +82,23 @@ def run_in_turns(file: Path, start: Sequence[Callable[[Turn], subprocess.Popen]]
     try:
         for (number, turn), (_, after) in zip(order, [*order[1:], (None, None)], strict=True):
             if turn in running:
-                signal_all(running[turn], signal.SIGCONT)
+                signal_all(running[turn].pid, signal.SIGCONT)
             else:
                 running[turn] = start[turn.place](turn)
-            process = running[turn]
-            while read_turn(file) == number and process.poll() is None:
-                time.sleep(LOOK_S)
-            if process.poll():
-                raise RuntimeError(f"{process.args} ended with {process.returncode}")
-            if turn != after:
-                signal_all(process, signal.SIGSTOP)
-            write_turn(file, number + 1)
+            if outlives(running[turn], file, number) and turn != after:
+                signal_all(running[turn].pid, signal.SIGSTOP)
     finally:
         for process in running.values():
-            signal_all(process, signal.SIGKILL)
+            if process.poll() is None:
+                signal_all(process.pid, signal.SIGKILL)
 
 
-def signal_all(process: subprocess.Popen, number: signal.Signals) -> None:
-    """Send a signal to a process and its descendants, those included that it starts meanwhile; to none if it ended."""
-    reached: set[int] = set()
-    while process.poll() is None and (more := set(descendants(process.pid)) - reached):
-        for pid in more:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        reached |= more
+def outlives(process: subprocess.Popen, file: Path, number: int) -> bool:
+    """Wait for a turn to end; return whether the process whose turn it was goes on. One that ended can't say so."""
+    while read_turn(file) == number and process.poll() is None:
+        time.sleep(LOOK_S)
+    if process.poll():
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    if process.returncode == 0:
+        write_turn(file, number + 1)
+    return process.returncode is None

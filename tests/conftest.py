@@ -15,6 +15,7 @@ import pytest
 import ray
 import s3fs
 
+from rhoray.core.environment import variables
 from rhoray.density.charge_density import ChargeDensity
 from rhoray.density.vasp import write_chgcar
 from rhoray.local.object_store import ObjectStore, object_store
@@ -81,15 +82,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Iterator[ObjectStore]:
     """A real S3 server; the AWS variables of this process lead to it."""
-    with object_store(tmp_path_factory.mktemp("s3"), BUCKET, IDENTITIES) as running:
-        before = {name: os.environ.get(name) for name in running.environment}
-        os.environ.update(running.environment)
+    with object_store(tmp_path_factory.mktemp("s3"), BUCKET, IDENTITIES) as running, variables(running.environment):
         yield running
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +96,8 @@ def open_data(store) -> Iterator[None]:
     for task, density in (("mp-149", salt((12, 12, 12))), ("mp-vwyxj", skewed())):
         content = gzipped(json.dumps(chgcar_document(density)).encode())
         filesystem.pipe_file(f"{PUBLIC_BUCKET}/chgcars/{task}.json.gz", content)
-    os.environ["RHORAY_MP_ENDPOINT_URL"] = store.endpoint
-    yield
-    del os.environ["RHORAY_MP_ENDPOINT_URL"]
+    with variables({"RHORAY_MP_ENDPOINT_URL": store.endpoint}):
+        yield
     s3fs.S3FileSystem.clear_instance_cache()
 
 

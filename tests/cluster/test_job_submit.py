@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from rhoray.local.ports import free_port
-from rhoray.local.processes import descendants
+from rhoray.local.processes import signal_all
 
 pytestmark = pytest.mark.cluster
 MINUTES = 60
@@ -43,8 +43,7 @@ def head(store, tmp_path_factory) -> Iterator[str]:
         assert time.monotonic() < deadline, Path(log.name).read_text()
         time.sleep(0.5)
     yield url
-    for pid in descendants(process.pid):  # asked to, it takes half a minute to end them
-        os.kill(pid, signal.SIGKILL)
+    signal_all(process.pid, signal.SIGKILL)  # asked to, it takes half a minute to end them
     process.wait(MINUTES)
 
 

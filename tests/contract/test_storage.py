@@ -1,6 +1,5 @@
 """What storage promises, on a file system and on a real S3 server alike."""
 
-import contextlib
 import os
 import re
 import threading
@@ -8,6 +7,7 @@ import threading
 import pytest
 from s3fs import S3FileSystem
 
+from rhoray.core.environment import variables
 from rhoray.core.errors import StorageDown, Unavailable
 from rhoray.core.storage import (
     answers,
@@ -129,17 +129,6 @@ def test_an_object_that_changed_after_the_listing(base):
         read_item(item)
 
 
-@contextlib.contextmanager
-def environment(**variables):
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.update({name: value}) if value is not None else os.environ.pop(name)
-
-
 def test_permission_denied_says_so(store, bucket):
     """With keys that may list, but not read; fsspec keeps clients by their options, hence another endpoint name."""
     write_bytes(f"{bucket}/contract/denied/a_CHGCAR", salt_chgcar())
@@ -147,7 +136,8 @@ def test_permission_denied_says_so(store, bucket):
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    with environment(AWS_ACCESS_KEY_ID="lister", AWS_SECRET_ACCESS_KEY="listersecret", AWS_ENDPOINT_URL_S3=endpoint):
+    lister = {"AWS_ACCESS_KEY_ID": "lister", "AWS_SECRET_ACCESS_KEY": "listersecret", "AWS_ENDPOINT_URL_S3": endpoint}
+    with variables(lister):
         (item,) = list_source(f"{bucket}/contract/denied").items
         with pytest.raises(Unavailable, match=r"no permission to read .*; give the job"):
             read_item(item)
@@ -160,7 +150,7 @@ def test_a_storage_that_is_down_is_no_fault_of_the_object(store, bucket, monkeyp
 
     monkeypatch.setattr(read_bytes.retry, "stop", stop_after_attempt(1))
     s3fs.S3FileSystem.clear_instance_cache()
-    with environment(AWS_ENDPOINT_URL_S3="http://127.0.0.1:9"):
+    with variables({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}):
         assert not answers(f"{bucket}/x")
         with pytest.raises(StorageDown, match=r"does not answer .* run again"):
             read_item(Item("x", f"{bucket}/x"))

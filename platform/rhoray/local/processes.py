@@ -1,6 +1,8 @@
 """Processes of this machine, as Linux shows them in /proc."""
 
 import contextlib
+import os
+import signal
 from pathlib import Path
 
 
@@ -15,6 +17,16 @@ def descendants(pid: int) -> list[int]:
     for known in family:  # grows while it is walked
         family += [child for child, parent in parents.items() if parent == known]
     return family
+
+
+def signal_all(pid: int, number: signal.Signals) -> None:
+    """Send a signal to `pid` and every process that descends from it, those included that start meanwhile."""
+    reached: set[int] = set()
+    while more := set(descendants(pid)) - reached:
+        for member in more:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, number)
+        reached |= more
 
 
 def proportional_bytes(pid: int) -> int:

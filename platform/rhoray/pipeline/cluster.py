@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import ray
@@ -12,6 +13,7 @@ import ray.data
 from ray.data import DataContext
 
 import rhoray
+from rhoray.core.environment import variables
 from rhoray.core.errors import ResourceError
 
 # What a worker needs to reach the same bucket as the driver. On a cluster with roles none of them is set.
@@ -75,8 +77,7 @@ def connect(cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-@contextlib.contextmanager
-def state_api(url: str) -> Iterator[None]:
+def state_api(url: str) -> AbstractContextManager[None]:
     """Tell a Ray that is started inside the block where its actors find out how others of them are.
 
     Untold, they ask whatever Ray was last started on this machine by command, be it another one, or long gone: the
@@ -85,14 +86,7 @@ def state_api(url: str) -> Iterator[None]:
     Args:
         url: of the dashboard, or `NO_STATE_API` for a Ray without one.
     """
-    before = os.environ.get(STATE_API_VARIABLE)
-    os.environ[STATE_API_VARIABLE] = url
-    try:
-        yield
-    finally:
-        del os.environ[STATE_API_VARIABLE]
-        if before is not None:
-            os.environ[STATE_API_VARIABLE] = before
+    return variables({STATE_API_VARIABLE: url})
 
 
 def _runtime_env() -> dict:
